@@ -1,0 +1,1 @@
+"""From a checkpoint to ONNX, through the parity gate, into a bundle."""

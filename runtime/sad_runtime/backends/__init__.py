@@ -1,0 +1,1 @@
+"""Inference engines: one file a kind, one base of four verbs."""

@@ -1,0 +1,122 @@
+"""The manifest of a bundle: what a `.sad` file says about itself (DESIGN 4.2, 4.9). Schema 1.
+
+Thresholds belong to a precision: they are set on the very file that runs. A reader refuses a newer schema.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import Field
+
+from sad_runtime.errors import BundleError
+from sad_runtime.schema import Strict, parse
+
+SCHEMA = 1
+
+
+class InputSpec(Strict):
+    """What the graph takes: uint8 [N, height, width, channels]; 3 channels are BGR, 1 is grey."""
+
+    height: int = Field(ge=16, le=8192)
+    width: int = Field(ge=16, le=8192)
+    channels: int = Field(ge=1, le=3)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.height, self.width, self.channels)
+
+
+class Roi(Strict):
+    """The part of the camera picture that is judged, in camera pixels."""
+
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class Precision(Strict):
+    """One model file and the thresholds set on it. Scores and heatmaps are logits or distances, not probabilities."""
+
+    file: str
+    sha256: str
+    score_threshold: float = Field(allow_inf_nan=False)
+    review_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    pixel_threshold: float = Field(allow_inf_nan=False)
+    heatmap_low: float = Field(allow_inf_nan=False)
+    """The heatmap value of an ordinary good pixel: the cold end of the one fixed colour scale."""
+
+
+class DecisionPolicy(Strict):
+    """How the thresholds were set. Rates are fractions: 0.002 is 0.2 %."""
+
+    target_false_reject: float | None
+    guaranteed_false_reject: float
+    method: str
+    n: int
+
+
+class Training(Strict):
+    method: str
+    preset: str
+    seed: int
+    data_digest: str
+    pictures: int
+    versions: dict[str, str]
+    commit: str | None = None
+
+
+class Backbone(Strict):
+    name: str
+    licence: str
+
+
+class Golden(Strict):
+    """One picture the station proves itself on at each start."""
+
+    file: str
+    score: dict[str, float]
+    """Expected score by precision."""
+    verdict: dict[str, str]
+    """Expected verdict by precision."""
+
+
+class Manifest(Strict):
+    schema_version: int = Field(alias="schema", default=SCHEMA)
+    part: str
+    method: str
+    created: str
+    input: InputSpec
+    roi: Roi | None = None
+    ignore: str | None = None
+    precisions: dict[str, Precision]
+    decision: DecisionPolicy
+    golden: list[Golden] = []
+    golden_tolerance: float = 0.02
+    """How far a backend's score may stand from the expected one, in score units."""
+    scene: dict[str, float] = {}
+    training: Training
+    backbone: Backbone | None = None
+
+    def to_json(self) -> bytes:
+        text = json.dumps(self.model_dump(by_alias=True), indent=2, sort_keys=True, allow_nan=False)
+        return text.encode() + b"\n"
+
+
+def manifest_from_json(data: bytes, where: str) -> Manifest:
+    """Raises BundleError for what is not JSON or has a newer schema, ConfigError for what does not fit."""
+    try:
+        values: Any = json.loads(data)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{where}: the manifest is not JSON ({error})") from None
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if not isinstance(schema, int) or schema < 1:
+        raise BundleError(f"{where}: the manifest does not say which schema it follows; is this a sad bundle?")
+    if schema > SCHEMA:
+        raise BundleError(
+            f"{where}: made for bundle schema {schema}, this sad reads up to {SCHEMA}. "
+            "Run: pip install --upgrade sad-inspection"
+        )
+    return parse(Manifest, values, f"{where}: manifest.json")

@@ -1,0 +1,59 @@
+"""The only two steps between a camera picture and the graph: crop to the ROI, resize to the model's size.
+
+Training, evaluation, calibration, export and the runtime all come through here, so what was validated is what runs.
+Scaling, normalisation and channel order are inside the graph. A colour picture offered to a one-channel graph is
+turned grey here, once; a grey picture offered to a three-channel graph is repeated.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sad_runtime.errors import DataError
+from sad_runtime.manifest import InputSpec, Roi
+
+Picture = NDArray[np.uint8]
+
+
+def model_picture(picture: Picture, spec: InputSpec, roi: Roi | None = None) -> Picture:
+    """`picture` (H, W), (H, W, 1) or (H, W, 3) BGR, as the graph takes it: (height, width, channels) uint8.
+
+    Raises DataError when the picture is not 8-bit grey or BGR, or when the ROI leaves it.
+    """
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+        raise DataError(f"expected an 8-bit picture, got {picture.dtype} with shape {picture.shape}")
+    resized = _resized(_cropped(_with_channels(picture, spec.channels), roi), spec.width, spec.height)
+    return np.ascontiguousarray(resized.reshape(spec.shape))
+
+
+def _with_channels(picture: Picture, channels: int) -> Picture:
+    given = 1 if picture.ndim == 2 else picture.shape[2]
+    if given == channels:
+        return picture
+    if (given, channels) == (3, 1):
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+    if (given, channels) == (1, 3):
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    raise DataError(f"a picture of {given} channels cannot feed a graph of {channels}")
+
+
+def _cropped(picture: Picture, roi: Roi | None) -> Picture:
+    if roi is None:
+        return picture
+    height, width = picture.shape[:2]
+    if roi.x + roi.width > width or roi.y + roi.height > height:
+        raise DataError(
+            f"the ROI {roi.width}x{roi.height}+{roi.x}+{roi.y} leaves the picture, which is {width}x{height}"
+        )
+    return picture[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
+
+
+def _resized(picture: Picture, width_px: int, height_px: int) -> Picture:
+    height, width = picture.shape[:2]
+    if (height, width) == (height_px, width_px):
+        return picture
+    shrinks = height_px <= height and width_px <= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=interpolation), dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""What several test files share: a small bundle on disk, made without torch."""

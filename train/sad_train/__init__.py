@@ -1,0 +1,1 @@
+"""Training, torch's home: data, synthesis, methods, losses, the loop, evaluation."""
