@@ -1,4 +1,4 @@
-"""Progress with an estimate of what is left, on stderr: one live line on a terminal, a line every ten seconds in a log."""
+"""Progress with an estimate of what is left, on stderr: a live line on a terminal, a line each ten seconds in a log."""
 
 from __future__ import annotations
 
