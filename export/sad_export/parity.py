@@ -1,0 +1,161 @@
+"""The parity gate: does the exported file decide as the trained model did?
+
+Every engine replays the parity set through the line's own inspector. Verdicts on the golden pictures must be equal;
+on the whole set rates are compared, each engine at the threshold set on itself, because a conformal threshold is some
+part's own score and rounding alone flips that part (DESIGN 4.10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sad_export.parity_set import ParityPicture
+from sad_runtime.backends.base import Backend
+from sad_runtime.decide import Thresholds, judge
+from sad_runtime.inspector import Inspector
+from sad_runtime.verdict import Verdict
+from sad_train.metrics.image import image_auroc, spearman
+from sad_train.metrics.pixel import pixel_metrics
+from sad_train.metrics.pixel_counts import JudgedMap, judged_map
+
+RATE_LIMIT = 0.02
+NEAR = 3.0
+"""A score this many times the noise from the threshold is near: it may flip, and is counted when it does."""
+NO_CUTS = Thresholds(score=0.0, pixel=float("inf"), heatmap_low=0.0)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one engine said of the parity set. `scores` (n,), `heatmaps` (n, H, W)."""
+
+    engine: str
+    scores: NDArray[np.float64]
+    heatmaps: NDArray[np.float32]
+    latency_ms: float
+    """Median time of one inference."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One engine against the trained model in torch. Rates are fractions; worse is above 0."""
+
+    engine: str
+    score_max_difference: float
+    score_mean_difference: float
+    score_spearman: float | None
+    heatmap_max_difference: float
+    heatmap_mean_difference: float
+    heatmap_iou: float
+    flips: int
+    """Golden pictures judged otherwise."""
+    near_flips: int
+    """Other pictures judged otherwise; each stands near the threshold."""
+    false_rejects_worse: float
+    detection_worse: float
+    rate_limit: float
+    image_auroc: float | None
+    aupro: float | None
+    latency_ms: float
+    failures: list[str] = field(default_factory=list)
+
+
+def replay(backend: Backend, pictures: Sequence[ParityPicture]) -> Replay:
+    """`backend` is open."""
+    inspector = Inspector(backend, NO_CUTS)
+    inspections = [inspector.inspect(picture.picture) for picture in pictures]
+    return Replay(
+        backend.name,
+        np.array([inspection.score for inspection in inspections]),
+        np.stack([inspection.heatmap for inspection in inspections]),
+        float(np.median([inspection.latency_ms["infer"] for inspection in inspections])),
+    )
+
+
+def noise_of(reference: Replay, others: Sequence[Replay]) -> float:
+    """The largest score difference between engines, in score units."""
+    return max([1e-7, *(float(np.abs(other.scores - reference.scores).max()) for other in others)])
+
+
+def compared(
+    reference: Replay,
+    other: Replay,
+    pictures: Sequence[ParityPicture],
+    golden: Sequence[int],
+    shipped: Thresholds,
+    cuts: tuple[float, float],
+) -> Comparison:
+    """`golden`: indices into the set. `cuts`: the score thresholds set on the reference and on the other engine."""
+    good = np.array([picture.is_good for picture in pictures])
+    flipped = [
+        index
+        for index in range(len(pictures))
+        if judge(reference.scores[index], shipped.score) is not judge(other.scores[index], shipped.score)
+    ]
+    rejects = [_rejected(run.scores, cut) for run, cut in zip((reference, other), cuts, strict=True)]
+    worse_good, limit_good = _worse(rejects[1][good], rejects[0][good])
+    worse_bad, limit_bad = _worse(~rejects[1][~good], ~rejects[0][~good])
+    flips = len(set(flipped) & set(golden))
+    comparison = Comparison(
+        engine=other.engine,
+        score_max_difference=float(np.abs(other.scores - reference.scores).max()),
+        score_mean_difference=float(np.abs(other.scores - reference.scores).mean()),
+        score_spearman=spearman(other.scores, reference.scores),
+        heatmap_max_difference=float(np.abs(other.heatmaps - reference.heatmaps).max()),
+        heatmap_mean_difference=float(np.abs(other.heatmaps - reference.heatmaps).mean()),
+        heatmap_iou=_iou(other.heatmaps > shipped.pixel, reference.heatmaps > shipped.pixel),
+        flips=flips,
+        near_flips=len(flipped) - flips,
+        false_rejects_worse=worse_good,
+        detection_worse=worse_bad,
+        rate_limit=max(limit_good, limit_bad),
+        image_auroc=image_auroc(~good, other.scores),
+        aupro=_aupro(other, pictures),
+        latency_ms=other.latency_ms,
+    )
+    comparison.failures.extend(_failures(comparison, limit_good, limit_bad))
+    return comparison
+
+
+def _failures(comparison: Comparison, limit_good: float, limit_bad: float) -> list[str]:
+    failures = []
+    if comparison.flips:
+        failures.append(f"{comparison.flips} golden picture(s) judged otherwise than by the trained model")
+    if comparison.false_rejects_worse > limit_good:
+        failures.append(f"rejects {100 * comparison.false_rejects_worse:.1f} points more good pictures")
+    if comparison.detection_worse > limit_bad:
+        failures.append(f"finds {100 * comparison.detection_worse:.1f} points fewer anomalies")
+    return failures
+
+
+def _rejected(scores: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    return np.array([judge(float(score), threshold) is not Verdict.PASS for score in scores])
+
+
+def _worse(bad: NDArray[np.bool_], bad_before: NDArray[np.bool_]) -> tuple[float, float]:
+    """How much larger a share is bad now, and what may be: 2 points or the 95 % paired interval, the larger."""
+    if not len(bad):
+        return 0.0, RATE_LIMIT
+    change = bad.astype(float) - bad_before
+    interval = 1.96 * float(change.std()) / np.sqrt(len(change))
+    return float(change.mean()), max(RATE_LIMIT, float(interval))
+
+
+def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    union = int((a | b).sum())
+    return float((a & b).sum()) / union if union else 1.0
+
+
+def _aupro(run: Replay, pictures: Sequence[ParityPicture]) -> float | None:
+    """AUPRO over good and synthetic pictures, whose masks are known."""
+    good = [_judged(run, index, None) for index, picture in enumerate(pictures) if picture.is_good]
+    masked = [_judged(run, index, picture.mask) for index, picture in enumerate(pictures) if picture.mask is not None]
+    return pixel_metrics({"synthetic": masked}, good)[""].aupro
+
+
+def _judged(run: Replay, index: int, mask: NDArray[np.bool_] | None) -> JudgedMap:
+    heatmap = run.heatmaps[index]
+    return judged_map(heatmap, mask, (heatmap.shape[0], heatmap.shape[1]))

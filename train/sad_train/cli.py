@@ -1,0 +1,151 @@
+"""`sad-train`: from a folder of good pictures to a trained run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sad_runtime.cli.command import command_parser, run_command, version
+from sad_runtime.errors import ConfigError, DataError, MissingExtra
+from sad_runtime.presets import preset_path
+from sad_runtime.schema import parse
+from sad_train.config import TrainConfig
+from sad_train.dataset import Dataset, read_dataset
+from sad_train.dataset_check import DatasetCheck, check_dataset
+from sad_train.methods.nsa_tables import PAPER_CLASSES
+
+EXAMPLES = """\
+  sad-train --data parts/capsule --out runs/capsule
+  sad-train --data demo:washer?n=120 --out runs/washer --steps 400
+  sad-train --data mvtec/bottle --preset paper --paper-class bottle --device cuda
+  sad-train --data parts/capsule --check"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = command_parser(
+        "sad-train",
+        "Learns what good parts look like, from pictures of good parts only. A run that was cut off goes on where it "
+        "was when the same command is given again.",
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "--data", required=True, help="folder of pictures (MVTec layout, or good ones only), or demo:PART"
+    )
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME)")
+    parser.add_argument("--method", default="nsa", help="training method (default: nsa)")
+    parser.add_argument("--preset", default="fast", help="fast (CPU, minutes) or paper (as published, GPU)")
+    parser.add_argument("--config", type=Path, help="YAML file with any of the preset's keys; wins over the preset")
+    parser.add_argument("--paper-class", help="take the paper's constants for this class (preset paper)")
+    parser.add_argument("--seed", type=int, help="seed of everything random (default: 0)")
+    parser.add_argument("--steps", type=int, help="number of training steps; sets time and quality")
+    parser.add_argument("--size", type=int, metavar="PX", help="side that pictures are resized to (default: 256)")
+    parser.add_argument("--batch", type=int, help="examples in a step")
+    parser.add_argument("--workers", type=int, help="processes that make examples")
+    parser.add_argument(
+        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: a GPU when there is one"
+    )
+    parser.add_argument("--check", action="store_true", help="only check the pictures, and say what was found")
+    parser.add_argument("--restart", action="store_true", help="start over although --out holds a run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout at the end")
+    return run_command(parser, _work, argv)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    config = _config(arguments)
+    dataset = read_dataset(arguments.data)
+    check = _checked(dataset)
+    if arguments.check:
+        if arguments.json:
+            print(json.dumps({"data_digest": check.data_digest, "errors": check.errors, "warnings": check.warnings}))
+        return 2 if check.errors else 0
+    if check.errors:
+        raise DataError(f"{dataset.root}: {len(check.errors)} problem(s) to mend first: " + "; ".join(check.errors))
+    try:
+        from sad_train import session
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "scipy"):
+            raise
+        raise MissingExtra(error.name, "train", "training") from None
+    out = arguments.out or Path("runs") / dataset.name
+    summary = session.trained(
+        dataset, check, config, out, device=arguments.device, restart=arguments.restart, facts=_facts()
+    )
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        print(f"{out}: finished after {summary['minutes']:.1f} minutes of training. Look at {out / 'report.html'}")
+        print(f"Next: sad-export {out} --out {dataset.name}.sad")
+    return 0
+
+
+def _config(arguments: argparse.Namespace) -> TrainConfig:
+    """Preset, then --config, then flags; the last word wins."""
+    preset = preset_path(f"train/{arguments.method}-{arguments.preset}")
+    values = _yaml(preset)
+    where = str(preset)
+    if arguments.config is not None:
+        values |= _yaml(arguments.config)
+        where = str(arguments.config)
+    flags = {"seed": arguments.seed, "steps": arguments.steps, "size_px": arguments.size, "batch": arguments.batch}
+    values |= {key: value for key, value in (flags | {"workers": arguments.workers}).items() if value is not None}
+    if arguments.steps is not None:
+        values["epochs"] = None
+    if arguments.paper_class is not None:
+        _apply_paper_class(values, arguments.paper_class, keep_steps=arguments.steps is not None)
+    return parse(TrainConfig, values, where)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values")
+    return values
+
+
+def _apply_paper_class(values: dict[str, Any], name: str, *, keep_steps: bool) -> None:
+    if name not in PAPER_CLASSES:
+        raise ConfigError(f"--paper-class {name}: the paper has {', '.join(PAPER_CLASSES)}")
+    row = PAPER_CLASSES[name]
+    values["nsa"] = {**values.get("nsa", {}), "paper_class": name}
+    if not keep_steps:
+        values["epochs"] = row.epochs
+    if row.texture:
+        values |= {"crop_px": None, "centre_px": None, "flip": True}
+    if not row.aligned:
+        values["nuisance"] = {**values.get("nuisance", {}), "rotation_deg": 5}
+
+
+def _checked(dataset: Dataset) -> DatasetCheck:
+    check = check_dataset(dataset)
+    for line in check.errors:
+        print(f"error: {line}", file=sys.stderr)
+    for line in check.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    return check
+
+
+def _facts() -> tuple[dict[str, str], str | None]:
+    """Versions of what decides the outcome, and the commit when sad runs from a checkout."""
+    names = ("torch", "numpy", "scipy")
+    versions = {"sad-inspection": version(), **{name: metadata.version(name) for name in names}}
+    try:
+        here = Path(__file__).parent
+        git = subprocess.run(
+            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return versions, None
+    return versions, git.stdout.strip() or None if git.returncode == 0 else None

@@ -1,0 +1,94 @@
+"""What a training run can be told. A YAML preset fills it (`configs/train/<method>-<preset>.yaml`), flags override it.
+
+Every default here is the `fast` preset's. Whatever is None is measured from the good set (profile.py).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sad_runtime.manifest import Roi
+from sad_runtime.schema import Strict
+
+LabelMode = Literal["binary", "continuous", "logistic"]
+GradientMode = Literal["source", "mixed"]
+
+
+class NsaConfig(Strict):
+    """Natural Synthetic Anomalies (Schlüter et al., ECCV 2022). Lengths are shares of the picture's side."""
+
+    paper_class: str | None = None
+    """A class of the paper's tables (`bottle`, `screw`, …) to take every constant below from."""
+    label: LabelMode = "logistic"
+    gradients: GradientMode | None = None
+    """Poisson guidance: None picks `source` for objects, `mixed` for textures."""
+    max_patches: int | None = Field(default=None, ge=1, le=16)
+    half_height: tuple[float, float] | None = None
+    half_width: tuple[float, float] | None = None
+    resize: tuple[float, float] | None = None
+    background: tuple[float, float] | None = None
+    """(grey level, tolerance): pixels nearer than the tolerance to the grey level are background."""
+    min_object: float | None = Field(default=None, ge=0, le=1)
+    min_overlap: float = Field(default=0.25, ge=0, le=1)
+    logistic: tuple[float, float] | None = None
+    """(k, x0) of the label's logistic, in 1/grey levels and grey levels."""
+
+
+class NuisanceConfig(Strict):
+    """Harmless changes that must stay PASS, drawn anew for every training example."""
+
+    gain: float = Field(default=0.10, ge=0, le=1)
+    """Brightness factor within 1 ± gain."""
+    gamma: float = Field(default=0.10, ge=0, le=1)
+    white_balance: float = Field(default=0.03, ge=0, le=1)
+    vignette: float = Field(default=0.10, ge=0, le=1)
+    blur_px: float = Field(default=0.7, ge=0, le=5)
+    noise: float = Field(default=2.0, ge=0, le=50)
+    """Sensor noise, standard deviation in grey levels."""
+    shift: float = Field(default=0.015, ge=0, le=0.2)
+    """Share of the picture's side; enlarged to the pose spread that the good set shows."""
+    rotation_deg: float | None = Field(default=None, ge=0, le=180)
+    """None: 2 for aligned parts, 5 for others, 0 for textures."""
+
+
+class TrainConfig(Strict):
+    method: str = "nsa"
+    preset: str = "fast"
+    network: Literal["small_unet", "nsa_resnet18"] = "small_unet"
+    size_px: int = Field(default=256, ge=32, le=2048)
+    """Side of the square that a picture is resized to."""
+    crop_px: int | None = None
+    """Paper preset, objects: the network sees a random crop of this side in training and the centre one on the line."""
+    centre_px: int | None = None
+    """Paper preset, objects: random crops are taken within this centred square."""
+    flip: bool = False
+    """Paper preset, textures: vertical flips."""
+    score: Literal["peak", "mean"] = "peak"
+    """How the heatmap becomes one number. `mean` of probabilities is the paper's; `peak` keeps small defects."""
+    roi: tuple[int, int, int, int] | None = None
+    """x, y, width, height in camera pixels; None: the whole picture. Goes into the bundle."""
+    channels: Literal[1, 3] | None = None
+    """None: 1 when every good picture is grey."""
+    steps: int = Field(default=1200, ge=1)
+    epochs: int | None = None
+    """Overrides `steps` by passes over the training pictures (the paper counts so)."""
+    batch: int = Field(default=16, ge=2)
+    clean_share: float = Field(default=0.25, ge=0, le=0.9)
+    """Share of every batch that is a good picture under nuisance, labelled good."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    final_learning_rate: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    seed: int = Field(default=0, ge=0)
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that make examples; None: one fewer than the cores."""
+    checkpoint_every_s: float = Field(default=60.0, gt=0)
+    calibration_share: float = Field(default=0.2, gt=0, lt=1)
+    validation_share: float = Field(default=0.05, ge=0, lt=1)
+    nsa: NsaConfig = NsaConfig()
+    nuisance: NuisanceConfig = NuisanceConfig()
+
+    @property
+    def roi_box(self) -> Roi | None:
+        return None if self.roi is None else Roi(x=self.roi[0], y=self.roi[1], width=self.roi[2], height=self.roi[3])

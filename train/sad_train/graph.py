@@ -1,0 +1,89 @@
+"""The graph contract (DESIGN 4.1) as a torch module: raw uint8 pixels in, heatmap, score and embedding out.
+
+The very module that evaluation runs in torch is the one that sad-export traces. Scaling, normalisation, the paper's
+centre crop and its padding, the ignore mask and the score are all inside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sad_runtime.manifest import InputSpec
+from sad_train.config import TrainConfig
+from sad_train.networks.nsa_resnet18 import NsaResNet18
+from sad_train.networks.small_unet import SmallUNet
+
+NEVER = -20.0
+"""The logit of pixels that are not judged: cropped away or under the ignore mask."""
+PEAK_POOL_PX, PEAK_STEP_PX = 8, 4
+MEAN_BGR, STD_BGR = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
+MEAN_GREY, STD_GREY = (0.449,), (0.226,)
+
+
+def network_for(config: TrainConfig, channels: int) -> nn.Module:
+    """The untrained network that the configuration names."""
+    return NsaResNet18(channels) if config.network == "nsa_resnet18" else SmallUNet(channels)
+
+
+class InspectionGraph(nn.Module):
+    """image (N, H, W, C) uint8 -> heatmap (N, H, W) logits, score (N,), embedding (N, K), all float32."""
+
+    def __init__(self, network: nn.Module, spec: InputSpec, config: TrainConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.crop_px = config.crop_px
+        self.score = config.score
+        mean, std = (MEAN_BGR, STD_BGR) if spec.channels == 3 else (MEAN_GREY, STD_GREY)
+        scale = 1 / (255 * torch.tensor(std))
+        self.register_buffer("scale", scale.reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("offset", (-torch.tensor(mean) / torch.tensor(std)).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("judged", torch.ones(1, 1, 1, 1), persistent=False)
+
+    def ignore(self, mask: NDArray[np.uint8]) -> None:
+        """`mask` (H, W): pixels above 127 are never judged. Applied before the score is pooled, on every backend."""
+        self.judged = torch.from_numpy((mask <= 127).astype(np.float32))[None, None]
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """(N, H, W, C) uint8 -> (N, C, H, W) float32, as networks take it."""
+        return image.permute(0, 3, 1, 2).float() * self.scale + self.offset  # type: ignore[operator]
+
+    def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised (N, C, h, w) -> logits of the same height and width (N, 1, h, w), features. Training's way in."""
+        logits, features = self.network(x)
+        if logits.shape[-1] != x.shape[-1]:
+            factor = float(x.shape[-1] // logits.shape[-1])
+            logits = F.interpolate(logits, scale_factor=factor, mode="bilinear", align_corners=False)
+        return logits, features
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.normalised(image)
+        if self.crop_px is not None:
+            x = _centre(x, self.crop_px)
+        logits, features = self.logits(x)
+        judged = self.judged
+        if self.crop_px is not None:
+            rim = (self.spec.height - self.crop_px) // 2
+            logits = F.pad(logits, (rim, rim, rim, rim), value=NEVER)
+        logits = logits * judged + NEVER * (1 - judged)
+        score = self._mean_score(logits) if self.score == "mean" else self._peak_score(logits)
+        return logits.squeeze(1), score, features.mean((2, 3))
+
+    def _mean_score(self, logits: Tensor) -> Tensor:
+        """Mean probability (the paper's score), as a logit so that small values keep their digits."""
+        mean = torch.sigmoid(logits).mean((1, 2, 3)).clamp(1e-12, 1 - 1e-7)
+        return torch.log(mean) - torch.log(1 - mean)
+
+    def _peak_score(self, logits: Tensor) -> Tensor:
+        """The highest logit after a small average, so that one noisy pixel does not decide."""
+        pooled = F.avg_pool2d(logits, PEAK_POOL_PX, PEAK_STEP_PX)
+        return pooled.amax((1, 2, 3))
+
+
+def _centre(x: Tensor, side: int) -> Tensor:
+    top, left = (x.shape[2] - side) // 2, (x.shape[3] - side) // 2
+    return x[:, :, top : top + side, left : left + side]

@@ -1,0 +1,185 @@
+"""A run folder: everything one training leaves behind, enough for sad-export and for a person to understand it.
+
+    config.yaml      the configuration in force         split.json     which picture did what, with digests
+    profile.json     what the good set says of itself   metrics.jsonl  one line an interval
+    checkpoint.pt    the last state (weights only)      previews/      synthetic anomalies, heatmaps
+    report.html      all of it for a browser
+
+One process trains a run at a time (`.lock`). Checkpoints are replaced atomically, so a kill costs one interval.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from sad_runtime.bundle import write_atomically
+from sad_runtime.errors import AlreadyRunning, DataError
+from sad_runtime.manifest import InputSpec
+from sad_runtime.schema import Strict, parse, read_yaml
+from sad_train.config import TrainConfig
+from sad_train.profile import Profile
+from sad_train.split import Split
+
+CHECKPOINT_SCHEMA = 1
+
+
+class Provenance(Strict):
+    """Where a checkpoint comes from."""
+
+    part: str
+    data_digest: str
+    pictures: int
+    versions: dict[str, str]
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training's state. `network` and `optimiser` are state dicts."""
+
+    step: int
+    seconds: float
+    config: TrainConfig
+    spec: InputSpec
+    profile: Profile
+    provenance: Provenance
+    network: dict[str, Any]
+    optimiser: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.config.steps
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def previews(self) -> Path:
+        return self.folder / "previews"
+
+    def exists(self) -> bool:
+        return (self.folder / "config.yaml").exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Held while training. Raises AlreadyRunning when another process trains this run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise AlreadyRunning(f"{self.folder}: another sad-train is at work on this run") from None
+            for leftover in self.folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            yield
+
+    def write(self, config: TrainConfig, split: Split, profile: Profile) -> None:
+        """The run's description, written before the first step."""
+        config_text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        write_atomically(self.folder / "config.yaml", config_text.encode())
+        write_atomically(self.folder / "split.json", _json(split))
+        write_atomically(self.folder / "profile.json", _json(profile))
+
+    def clear(self) -> None:
+        """Forgets an earlier training in this folder; called with the lock held."""
+        for name in ("checkpoint.pt", "metrics.jsonl", "report.html", "config.yaml"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def config(self) -> TrainConfig:
+        return read_yaml(TrainConfig, self.folder / "config.yaml")
+
+    def split(self) -> Split:
+        path = self.folder / "split.json"
+        try:
+            return parse(Split, json.loads(path.read_bytes()), str(path))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from None
+
+    def note(self, values: dict[str, float]) -> None:
+        """Appends a line to metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl, the last of each step (a resumed run repeats some), without a torn last one."""
+        path = self.folder / "metrics.jsonl"
+        rows: dict[float, dict[str, float]] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            rows[row["step"]] = row
+        return [rows[step] for step in sorted(rows)]
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "schema": CHECKPOINT_SCHEMA,
+                "step": checkpoint.step,
+                "seconds": checkpoint.seconds,
+                "config": checkpoint.config.model_dump(mode="json"),
+                "spec": checkpoint.spec.model_dump(mode="json"),
+                "profile": checkpoint.profile.model_dump(mode="json"),
+                "provenance": checkpoint.provenance.model_dump(mode="json"),
+                "network": checkpoint.network,
+                "optimiser": checkpoint.optimiser,
+            },
+            buffer,
+        )
+        write_atomically(self.checkpoint_file, buffer.getvalue())
+
+    def load(self) -> Checkpoint:
+        """The last checkpoint. Raises DataError when there is none or it is not one of ours."""
+        path = self.checkpoint_file
+        if not path.exists():
+            raise DataError(f"{self.folder}: no checkpoint here. Run: sad-train --data FOLDER --out {self.folder}")
+        try:
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(f"{path}: damaged, or not a checkpoint ({str(error).splitlines()[0]})") from None
+        if not isinstance(values, dict) or values.get("schema") != CHECKPOINT_SCHEMA:
+            raise DataError(f"{path}: not a checkpoint that this sad-train wrote")
+        where = str(path)
+        return Checkpoint(
+            step=int(values["step"]),
+            seconds=float(values["seconds"]),
+            config=parse(TrainConfig, values["config"], where),
+            spec=parse(InputSpec, values["spec"], where),
+            profile=parse(Profile, values["profile"], where),
+            provenance=parse(Provenance, values["provenance"], where),
+            network=values["network"],
+            optimiser=values["optimiser"],
+        )
+
+
+def newest_finished_run(root: Path) -> Run:
+    """The run under `root` whose training ended last. Raises DataError when there is none."""
+    newest = sorted(root.glob("*/checkpoint.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in newest:
+        run = Run(path.parent)
+        if run.load().finished:
+            return run
+    raise DataError(f"{root}: no finished run here. Run: sad-train --data FOLDER --out {root / 'PART'}")
+
+
+def _json(model: Strict) -> bytes:
+    return json.dumps(model.model_dump(mode="json"), indent=1).encode()

@@ -1,0 +1,126 @@
+"""One training from a checked data set to a finished run folder: split, profile, train or resume, previews, report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sad_runtime.errors import ConfigError, UsageError
+from sad_runtime.manifest import InputSpec
+from sad_train.config import TrainConfig
+from sad_train.dataset import Dataset
+from sad_train.dataset_check import DatasetCheck
+from sad_train.goodset import all_grey, loaded
+from sad_train.loop import train
+from sad_train.previews import write_previews
+from sad_train.profile import measured_profile
+from sad_train.run import Checkpoint, Provenance, Run
+from sad_train.split import Split, split_of
+from sad_train.training_report import write_report
+
+log = logging.getLogger("sad-train")
+
+
+def trained(
+    dataset: Dataset,
+    check: DatasetCheck,
+    config: TrainConfig,
+    out: Path,
+    *,
+    device: str,
+    restart: bool,
+    facts: tuple[dict[str, str], str | None],
+) -> dict[str, Any]:
+    """Trains and returns the summary that `sad-train --json` prints."""
+    device = _device(device)
+    run = Run(out)
+    with run.locked():
+        split = split_of(
+            dataset.train_good,
+            check.digests,
+            calibration_share=config.calibration_share,
+            validation_share=config.validation_share,
+            seed=config.seed,
+        )
+        config = _settled(config, split)
+        resume = None if restart else _resumable(run, config, check)
+        channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
+        spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
+        pictures, watched = (loaded(split.paths(share), spec, config.roi_box) for share in ("train", "validation"))
+        profile = measured_profile(list(pictures))
+        log.info(
+            "%d pictures train, %d calibrate, %d watch; %s, %s, on %s",
+            *(len(getattr(split, share)) for share in ("train", "calibration", "validation")),
+            profile.kind,
+            "aligned" if profile.aligned else "not aligned",
+            device,
+        )
+        if resume is None:
+            run.clear()
+            run.write(config, split, profile)
+        else:
+            log.info("going on at step %d of %d", resume.step, config.steps)
+        provenance = Provenance(
+            part=dataset.name,
+            data_digest=check.data_digest,
+            pictures=len(dataset.train_good),
+            versions=facts[0],
+            commit=facts[1],
+        )
+        last = train(run, pictures, watched, spec, config, profile, provenance, device=device, resume=resume)
+        previews = write_previews(run, last, pictures, watched)
+        write_report(run, last, check, previews)
+    return _summary(run, last)
+
+
+def _settled(config: TrainConfig, split: Split) -> TrainConfig:
+    """Epochs become steps, now that the number of pictures is known."""
+    if config.epochs is None:
+        return config
+    steps = max(1, round(config.epochs * len(split.train) / config.batch))
+    return config.model_copy(update={"steps": steps})
+
+
+def _resumable(run: Run, config: TrainConfig, check: DatasetCheck) -> Checkpoint | None:
+    """The checkpoint to go on from; None for a fresh start. Raises when --out holds something else."""
+    if not run.exists():
+        return None
+    kept = run.config()
+    changed = [name for name in TrainConfig.model_fields if getattr(kept, name) != getattr(config, name)]
+    if changed:
+        raise ConfigError(
+            f"{run.folder}: holds a run with another {', '.join(changed)}. Give another --out, or --restart to drop it"
+        )
+    if not run.checkpoint_file.exists():
+        return None
+    checkpoint = run.load()
+    if checkpoint.provenance.data_digest != check.data_digest:
+        raise ConfigError(f"{run.folder}: the pictures changed since this run began. Give --restart, or another --out")
+    if checkpoint.finished:
+        raise UsageError(f"{run.folder}: this run is finished. Give another --out, or --restart to train it again")
+    return checkpoint
+
+
+def _device(name: str) -> str:
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UsageError("--device cuda: torch sees no CUDA GPU here")
+    return ("cuda" if there else "cpu") if name == "auto" else name
+
+
+def _summary(run: Run, last: Checkpoint) -> dict[str, Any]:
+    metrics = run.metrics()
+    return {
+        "run": str(run.folder),
+        "method": last.config.method,
+        "preset": last.config.preset,
+        "seed": last.config.seed,
+        "steps": last.step,
+        "minutes": last.seconds / 60,
+        "loss": metrics[-1]["loss"] if metrics else None,
+        "synthetic_auroc": metrics[-1].get("synthetic_auroc") if metrics else None,
+        "data_digest": last.provenance.data_digest,
+    }

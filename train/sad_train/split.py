@@ -1,0 +1,54 @@
+"""Which good pictures train, which calibrate the threshold, which watch the training. Written to `split.json`.
+
+Calibration pictures are never seen in training; nothing is selected on them. The split depends on the seed and the
+files' digests only, not on their names or order on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sad_runtime.errors import DataError
+from sad_runtime.schema import Strict
+
+MIN_CALIBRATION, MAX_CALIBRATION = 5, 1000
+MIN_GOOD = 8
+
+
+class Picked(Strict):
+    path: str
+    sha256: str
+
+
+class Split(Strict):
+    train: list[Picked]
+    calibration: list[Picked]
+    validation: list[Picked]
+
+    def paths(self, share: str) -> list[Path]:
+        """`share`: train, calibration or validation."""
+        return [Path(picked.path) for picked in getattr(self, share)]
+
+
+def split_of(
+    paths: Sequence[Path],
+    digests: Mapping[Path, str],
+    *,
+    calibration_share: float,
+    validation_share: float,
+    seed: int,
+) -> Split:
+    """Calibration: the share, at least 5, at most 1000. Validation: the share, none below 40 pictures."""
+    if len(paths) < MIN_GOOD:
+        raise DataError(f"{len(paths)} good pictures are too few: bring at least {MIN_GOOD}, better 50 to 200")
+    order = sorted(paths, key=lambda path: (hashlib.sha256(f"{seed}:{digests[path]}".encode()).digest(), str(path)))
+    picked = [Picked(path=str(path.resolve()), sha256=digests[path]) for path in order]
+    calibration = min(MAX_CALIBRATION, max(MIN_CALIBRATION, round(calibration_share * len(picked))))
+    validation = round(validation_share * len(picked)) if len(picked) >= 40 else 0
+    return Split(
+        calibration=picked[:calibration],
+        validation=picked[calibration : calibration + validation],
+        train=picked[calibration + validation :],
+    )

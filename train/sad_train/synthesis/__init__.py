@@ -1,0 +1,1 @@
+"""Synthetic anomalies on numpy arrays: one generator or one step a file. No torch."""

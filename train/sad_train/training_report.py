@@ -1,0 +1,84 @@
+"""`report.html` of a run: what it was given, how it learnt, what to do next."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sad_runtime.bundle import write_atomically
+from sad_runtime.cli.progress import clock
+from sad_runtime.pictures import read_picture
+from sad_train import report
+from sad_train.dataset_check import DatasetCheck
+from sad_train.report_charts import lines
+from sad_train.run import Checkpoint, Run
+
+PREVIEW_PX = 1152
+
+
+def write_report(run: Run, checkpoint: Checkpoint, check: DatasetCheck, previews: dict[str, str]) -> None:
+    """Reads the run's metrics and previews; writes one self-contained HTML file."""
+    html = report.page(
+        f"Training of {checkpoint.provenance.part}",
+        _headline(run, checkpoint),
+        report.section("What to look at in the pictures", report.notices(check.warnings)) if check.warnings else "",
+        _learning(run),
+        *(_preview(run, name, caption) for name, caption in previews.items()),
+        _facts(checkpoint),
+        subtitle=f"Method {checkpoint.config.method}, preset {checkpoint.config.preset}, seed {checkpoint.config.seed}",
+        footer=f"Next: sad-export {run.folder}",
+    )
+    write_atomically(run.folder / "report.html", html.encode())
+
+
+def _headline(run: Run, checkpoint: Checkpoint) -> str:
+    split = run.split()
+    metrics = run.metrics()
+    auroc = metrics[-1].get("synthetic_auroc") if metrics else None
+    tiles = [
+        report.Tile(
+            "Training time", clock(checkpoint.seconds), f"{checkpoint.step} steps of {checkpoint.config.batch}"
+        ),
+        report.Tile("Pictures", str(len(split.train)), f"and {len(split.calibration)} kept for the threshold"),
+        report.Tile("Last loss", f"{metrics[-1]['loss']:.4f}" if metrics else "none"),
+    ]
+    if auroc is not None:
+        tiles.append(
+            report.Tile("Synthetic AUROC", f"{100 * auroc:.1f} %", f"{len(split.validation)} validation pictures")
+        )
+    return report.section(
+        "In short",
+        report.tiles(tiles),
+        note="Synthetic figures say that the training worked. How well real defects are found, sad-evaluate says.",
+    )
+
+
+def _learning(run: Run) -> str:
+    rows = run.metrics()
+    if len(rows) < 2:
+        return ""
+    chart = lines({"loss": [(row["step"], row["loss"]) for row in rows]}, x_label="step", y_label="loss")
+    return report.section("How it learnt", report.figure(chart, "Mean loss since the point before"))
+
+
+def _preview(run: Run, name: str, caption: str) -> str:
+    pixels = read_picture(run.previews / name)
+    if max(pixels.shape[:2]) > PREVIEW_PX:
+        factor = PREVIEW_PX / max(pixels.shape[:2])
+        pixels = np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+    return report.section(caption, report.picture(pixels, name, side_px=PREVIEW_PX))
+
+
+def _facts(checkpoint: Checkpoint) -> str:
+    profile, provenance = checkpoint.profile, checkpoint.provenance
+    measured = [
+        ("kind", profile.kind),
+        ("pose", f"{'aligned' if profile.aligned else 'not aligned'} (correlation {profile.alignment:.2f})"),
+        ("part's share of the picture", f"{100 * profile.foreground_share:.0f} %"),
+        ("noise floor", f"{profile.noise_floor:.1f} grey levels"),
+        ("model input", "x".join(str(side) for side in checkpoint.spec.shape)),
+        ("data digest", provenance.data_digest[:16]),
+        *((f"version of {name}", value) for name, value in provenance.versions.items()),
+        ("commit", (provenance.commit or "none")[:12]),
+    ]
+    return report.section("What the good set says of itself, and what made this run", report.facts(measured))

@@ -1,0 +1,44 @@
+"""How a training stands, in figures that need no defects: validation pictures, clean and with synthetic anomalies.
+
+These are shown, not chosen by. Synthetic anomalies of the training's own kind say whether it learns, not how well it
+will find real defects.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sad_train.examples import Examples
+from sad_train.graph import InspectionGraph
+from sad_train.metrics.image import image_auroc
+from sad_train.synthesis.nsa import nsa_anomaly
+
+
+def validation_metrics(
+    graph: InspectionGraph, pictures: NDArray[np.uint8], examples: Examples, device: str
+) -> dict[str, float]:
+    """`synthetic_auroc` and the mean scores of clean and anomalous validation pictures; {} when there are none."""
+    if not len(pictures):
+        return {}
+    rng = np.random.default_rng([examples.config.seed, 104729])
+    anomalous = [
+        nsa_anomaly(picture, pictures[index - 1], examples.recipe, rng).picture
+        for index, picture in enumerate(pictures)
+    ]
+    graph.eval()
+    clean, found = scores(graph, pictures, device), scores(graph, np.stack(anomalous), device)
+    labels = np.repeat([False, True], len(pictures))
+    return {
+        "synthetic_auroc": float(image_auroc(labels, np.concatenate([clean, found])) or 0.0),
+        "clean_score": float(clean.mean()),
+        "synthetic_score": float(found.mean()),
+    }
+
+
+@torch.no_grad()
+def scores(graph: InspectionGraph, pictures: NDArray[np.uint8], device: str, batch: int = 16) -> NDArray[np.float64]:
+    """(n,) scores of pictures (n, H, W, C) uint8."""
+    chunks = [pictures[start : start + batch] for start in range(0, len(pictures), batch)]
+    return np.concatenate([graph(torch.from_numpy(chunk).to(device))[1].double().cpu().numpy() for chunk in chunks])
