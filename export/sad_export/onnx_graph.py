@@ -57,7 +57,8 @@ def onnx_from_graph(graph: InspectionGraph, *, batch: int = 1, opset: int = OPSE
     image = torch.zeros((batch, *graph.spec.shape), dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        for chatty in ("torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         program = torch.onnx.export(
             plain,
             (image,),

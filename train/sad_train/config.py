@@ -71,7 +71,7 @@ class TrainConfig(Strict):
     """x, y, width, height in camera pixels; None: the whole picture. Goes into the bundle."""
     channels: Literal[1, 3] | None = None
     """None: 1 when every good picture is grey."""
-    steps: int = Field(default=1200, ge=1)
+    steps: int = Field(default=800, ge=1)
     epochs: int | None = None
     """Overrides `steps` by passes over the training pictures (the paper counts so)."""
     batch: int = Field(default=16, ge=2)

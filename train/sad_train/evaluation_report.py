@@ -104,7 +104,9 @@ def _charts(evaluation: Evaluation) -> list[str]:
     charts = [
         framed(
             histogram(good, defect, None if threshold is None else threshold.score),
-            "Right of the threshold a part is rejected.",
+            "Right of the threshold a part is rejected."
+            if threshold is not None
+            else "There is no threshold yet; sad-export sets one on good parts.",
         )
     ]
     if good and defect:

@@ -160,7 +160,7 @@ def _warnings(judged: Sequence[Judged], subject: Subject) -> list[str]:
         warnings.append("no good pictures in the test split: only escapes are counted")
     elif good < 1 / FALSE_REJECT_RATES[-1]:
         warnings.append(
-            f"{good} good pictures cannot show a rate below {100 / good:.2g} %; smaller ones are taken to mean: none rejected"
+            f"{good} good pictures cannot show a rate below {100 / good:.2g} %; smaller ones ask that none is rejected"
         )
     drawn = {one.sample.label for one in judged if one.sample.mask is not None}
     bare = sum(one.truth is None for one in judged if one.sample.label in drawn)

@@ -31,9 +31,9 @@ def image_auroc(is_defect: ArrayLike, scores: ArrayLike) -> float | None:
     counts = _counts(is_defect, scores)
     if not _both(counts):
         return None
-    defects = np.concatenate([[0], counts.defects]) / counts.defects[-1]
-    goods = np.concatenate([[0], counts.goods]) / counts.goods[-1]
-    return float(np.sum(np.diff(goods) * (defects[1:] + defects[:-1])) / 2)
+    defects = np.concatenate([[0], counts.defects])
+    twice = int(np.sum(np.diff(counts.goods, prepend=0) * (defects[1:] + defects[:-1])))
+    return twice / (2 * int(defects[-1]) * int(counts.goods[-1]))
 
 
 def image_ap(is_defect: ArrayLike, scores: ArrayLike) -> float | None:

@@ -25,7 +25,7 @@ def recall_at_frr(good: ArrayLike, defect: ArrayLike, false_reject_rate: float) 
 
 
 def frr_at_escape(good: ArrayLike, defect: ArrayLike, escape_rate: float) -> float | None:
-    """Share of the good pictures that the highest threshold rejects at which no more defects pass than the rate allows."""
+    """Share of the good pictures rejected by the highest threshold that keeps escapes within the rate."""
     goods, defects = np.asarray(good, np.float64), np.sort(np.asarray(defect, np.float64))
     if not len(goods) or not len(defects):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def pixel_auroc(counts: PixelCounts) -> float | None:
     good, defect = _falling(counts.good), _falling(counts.defect)
     if not good[-1] or not defect[-1]:
         return None
-    return float(np.sum(np.diff(good / good[-1]) * (defect[1:] + defect[:-1])) / (2 * defect[-1]))
+    return _rate(np.sum(np.diff(good) * (defect[1:] + defect[:-1])) / (2 * good[-1] * defect[-1]))
 
 
 def pixel_ap(counts: PixelCounts) -> float | None:
@@ -61,7 +62,7 @@ def pixel_ap(counts: PixelCounts) -> float | None:
     if not good[-1] or not defect[-1]:
         return None
     precision = defect[1:] / np.maximum(defect[1:] + good[1:], 1)
-    return float(np.sum(np.diff(defect) * precision) / defect[-1])
+    return _rate(np.sum(np.diff(defect) * precision) / defect[-1])
 
 
 def aupro(counts: PixelCounts, limit: float = AUPRO_LIMIT) -> float | None:
@@ -69,7 +70,7 @@ def aupro(counts: PixelCounts, limit: float = AUPRO_LIMIT) -> float | None:
     good = _falling(counts.good)
     if not good[-1] or not counts.defects:
         return None
-    return _area_up_to(good / good[-1], _falling(counts.overlap) / counts.defects, limit) / limit
+    return _rate(_area_up_to(good / good[-1], _falling(counts.overlap) / counts.defects, limit) / limit)
 
 
 def aupimo_of(recall: NDArray[np.float64], good_share: NDArray[np.float64]) -> float:
@@ -82,7 +83,7 @@ def aupimo_of(recall: NDArray[np.float64], good_share: NDArray[np.float64]) -> f
     with np.errstate(divide="ignore"):
         at = np.log(_falling(good_share)[1:])
     steps = np.clip(np.append(at, high), low, high)
-    return float(np.sum(np.diff(steps) * _falling(recall)[1:]) / (high - low))
+    return _rate(np.sum(np.diff(steps) * _falling(recall)[1:]) / (high - low))
 
 
 def _counts_of_type(
@@ -112,6 +113,11 @@ def _sum(parts: Iterable[PixelCounts], cuts: int) -> PixelCounts:
     for part in parts:
         total.add(part)
     return total
+
+
+def _rate(value: float | np.floating[Any]) -> float:
+    """Never above 1 by a rounding error."""
+    return min(float(value), 1.0)
 
 
 def _fine_enough(of_good: PixelCounts) -> bool:

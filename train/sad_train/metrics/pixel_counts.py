@@ -6,7 +6,8 @@ and 12.5 MB of masks, and under 40 MB more while counting.
 
 The cuts are the heatmap values themselves where there are at most MAX_CUTS different ones (then every figure is exact
 for heatmaps that are not enlarged); else ranks of them, even over all values and dense at the top. Pixels between two
-cuts count as tied: on a million pixels and more that moves AUROC, AP and AUPRO by less than 0.0005 (tested at 0.0002).
+cuts count as tied: on a million pixels and more that moves AUROC and AUPRO by less than 0.0001, AP by less than 0.0005
+(measured: 0.0000002 and 0.0002).
 """
 
 from __future__ import annotations

@@ -32,10 +32,7 @@ class SmallUNet(nn.Module):
         self.stem = _convolution(channels, width, 7, 4)
         self.stage1 = BasicBlock(width, width)
         self.stage2 = BasicBlock(width, 2 * width, 2)
-        import os
-
-        self.coords = bool(os.environ.get("COORDS"))
-        self.stage3 = BasicBlock(2 * width + 2 * self.coords, 4 * width, 2)
+        self.stage3 = BasicBlock(2 * width, 4 * width, 2)
         self.stage4 = BasicBlock(4 * width, 4 * width, 2)
         self.join3 = _convolution(8 * width, 2 * width)
         self.join2 = _convolution(4 * width, width)
@@ -47,12 +44,7 @@ class SmallUNet(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         a = self.stage1(self.stem(x))
         b = self.stage2(a)
-        bb = b
-        if self.coords:
-            h, w = b.shape[2:]
-            yy, xx = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
-            bb = torch.cat([b, torch.stack([yy, xx])[None].expand(b.shape[0], -1, -1, -1)], 1)
-        c = self.stage3(bb)
+        c = self.stage3(b)
         features = self.stage4(c)
         y = self.join3(torch.cat([_doubled(features), c], 1))
         y = self.join2(torch.cat([_doubled(y), b], 1))
