@@ -1,0 +1,50 @@
+# make demo: the whole way on rendered parts.  make test: everything that gates a change.  Needs git, make, Python >= 3.10.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := cpu,headless,train,export
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test quick slow lint format bench clean
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+install: $(VENV)/.run    ## the commands, in .venv
+
+demo: $(VENV)/.run       ## render parts, train, export, run a line, show what came out (about 5 minutes)
+	$(BIN)/sad-demo
+
+test: $(VENV)/.dev       ## style, types, quick tests, then the slow ones
+	$(MAKE) --no-print-directory lint quick slow
+
+quick: $(VENV)/.dev      ## the tests that are done in a minute or two
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.dev       ## the tests that train, build or wait
+	$(BIN)/python -m pytest -m 'slow and not gpu and not camera'
+
+lint: $(VENV)/.dev       ## ruff and mypy --strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev     ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev      ## speed and memory, as a table (docs/benchmarks.md says how to read it)
+	$(BIN)/python tests/bench/run.py
+
+clean:           ## forget the environment and everything made
+	rm -rf $(VENV) demo-out build dist .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "sad needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "no venv module: install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(RUN)]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(RUN),dev]'
+	@touch $@
