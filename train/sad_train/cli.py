@@ -127,7 +127,7 @@ def _apply_paper_class(values: dict[str, Any], name: str, *, keep_steps: bool) -
     if not keep_steps:
         values["epochs"] = row.epochs
     if row.texture:
-        values |= {"crop_px": None, "centre_px": None, "flip": True}
+        values |= {"size_px": 264, "crop_px": 256, "centre_px": 264, "flip": True}
     if not row.aligned:
         values["nuisance"] = {**values.get("nuisance", {}), "rotation_deg": 5}
 

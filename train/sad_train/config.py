@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sad_runtime.manifest import Roi
 from sad_runtime.schema import Strict
 
 LabelMode = Literal["binary", "continuous", "logistic"]
 GradientMode = Literal["source", "mixed"]
+
+
+SIDE_STEP_PX = 32
+"""The networks halve the picture five times."""
 
 
 class NsaConfig(Strict):
@@ -88,6 +92,19 @@ class TrainConfig(Strict):
     validation_share: float = Field(default=0.05, ge=0, lt=1)
     nsa: NsaConfig = NsaConfig()
     nuisance: NuisanceConfig = NuisanceConfig()
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> TrainConfig:
+        seen_px = self.crop_px or self.size_px
+        if seen_px % SIDE_STEP_PX:
+            near_px = max(SIDE_STEP_PX, SIDE_STEP_PX * round(seen_px / SIDE_STEP_PX))
+            raise ValueError(f"the network takes sides that divide by {SIDE_STEP_PX}, not {seen_px}; take {near_px}")
+        centre_px = self.centre_px or self.size_px
+        if not seen_px <= centre_px <= self.size_px:
+            raise ValueError(
+                f"crop_px {seen_px}, centre_px {centre_px} and size_px {self.size_px} must rise in this order"
+            )
+        return self
 
     @property
     def roi_box(self) -> Roi | None:

@@ -40,7 +40,7 @@ class Examples(Dataset[tuple[Tensor, Tensor, int]]):
         self.config = config
         self.recipe = recipe
         self.rotation_deg = _rotation(config, profile)
-        self.clean = round(config.clean_share * config.batch)
+        self.clean = min(config.batch - 1, round(config.clean_share * config.batch))
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch

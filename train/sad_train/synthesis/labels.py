@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 MEDIAN_PX = 11
 TOLERANCE = 1.0
@@ -30,10 +31,11 @@ def anomaly_label(
     difference = np.abs(after.astype(np.float32) - before.astype(np.float32)).mean(axis=2)
     difference[~touched] = 0
     support = np.asarray(cv2.medianBlur((difference > TOLERANCE).astype(np.uint8), 5), dtype=np.float32)
+    support *= touched  # a median also fills gaps
     if mode == "binary":
         return support
     smooth = cv2.medianBlur(np.minimum(np.rint(difference), 255).astype(np.uint8), MEDIAN_PX).astype(np.float32)
     if mode == "continuous":
         return np.asarray(smooth * support / 255, dtype=np.float32)
     k, x0 = logistic
-    return np.asarray(support / (1 + np.exp(-k * (smooth - x0))), dtype=np.float32)
+    return np.asarray(support * expit(k * (smooth - x0)), dtype=np.float32)

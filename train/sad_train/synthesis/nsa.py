@@ -26,6 +26,8 @@ MIN_MASK_PX = 50
 GAMMA_SHAPE, GAMMA_SCALE, SIZE_OFFSET = 2.0, 0.05, 0.03
 RIM_PX = 4
 """Kept to the destination's gradients along a patch's edge: `cv2.seamlessClone`, which the paper uses, erodes so."""
+SMALLEST_PX = 2 * RIM_PX + 3
+"""Side of the smallest patch that shows anything within its rim."""
 MARGIN_PX = 8
 """Room around a patch that labels are computed in: more than the reach of their medians."""
 
@@ -122,7 +124,12 @@ def _drawn_size(height: int, width: int, recipe: NsaRecipe, rng: np.random.Gener
     half = SIZE_OFFSET + rng.gamma(GAMMA_SHAPE, GAMMA_SCALE, size=2)
     tall = float(np.clip(half[0], *recipe.half_height)) * height
     wide = float(np.clip(half[1], *recipe.half_width)) * width
-    return max(5, min(height - 2, round(2 * tall))), max(5, min(width - 2, round(2 * wide)))
+    return _side(2 * tall, height), _side(2 * wide, width)
+
+
+def _side(wanted: float, of: int) -> int:
+    """Whole pixels, enough to show anything, and one short of the picture's border on both sides."""
+    return max(SMALLEST_PX, min(of - 2, round(wanted)))
 
 
 def _source_place(
@@ -161,14 +168,16 @@ def _resized(
 ) -> tuple[Picture, NDArray[np.bool_]]:
     """The patch at clip(N(1, 0.5), resize bounds) times its size, aspect kept, within the bounds."""
     factor = float(np.clip(rng.normal(1.0, 0.5), *recipe.resize))
-    limits = [
-        min(bound[1] * 2 * side, side - 2) / length
-        for bound, side, length in zip(
+    bounds = [
+        (2 * low * side / length, 2 * high * side / length)
+        for (low, high), side, length in zip(
             (recipe.half_height, recipe.half_width), picture_size, patch_part.shape, strict=True
         )
     ]
-    factor = min(factor, *limits)
-    height, width = (max(5, round(length * factor)) for length in patch_part.shape)
+    factor = min(max(factor, *(low for low, _ in bounds)), *(high for _, high in bounds))
+    height, width = (
+        _side(length * factor, side) for length, side in zip(patch_part.shape, picture_size, strict=True)
+    )
     if (height, width) == patch_part.shape:
         return patch, patch_part
     resized = with_channel_axis(np.asarray(cv2.resize(patch, (width, height)), dtype=np.uint8))

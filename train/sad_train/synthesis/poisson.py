@@ -46,13 +46,12 @@ def _guidance(target: Grey, guide: Grey, inside: NDArray[np.bool_], mixed: bool)
 def _solved(divergence: Grey) -> Grey:
     """f with laplace(f) = divergence on the (h, w, C) interior and 0 around it."""
     spectrum = fft.dstn(divergence, type=1, axes=(0, 1))
-    spectrum /= _eigenvalues(*divergence.shape[:2])
+    height, width = divergence.shape[:2]
+    spectrum /= _eigenvalues(height)[:, np.newaxis, np.newaxis] + _eigenvalues(width)[:, np.newaxis]
     return np.asarray(fft.idstn(spectrum, type=1, axes=(0, 1)), dtype=np.float32)
 
 
 @lru_cache(maxsize=512)
-def _eigenvalues(height: int, width: int) -> Grey:
-    """Of the five-point Laplacian, (h, w, 1); a pure function of its arguments, hence the cache."""
-    rows = 2 * np.cos(np.pi * np.arange(1, height + 1) / (height + 1)) - 2
-    columns = 2 * np.cos(np.pi * np.arange(1, width + 1) / (width + 1)) - 2
-    return np.asarray((rows[:, np.newaxis] + columns[np.newaxis, :])[..., np.newaxis], dtype=np.float32)
+def _eigenvalues(length: int) -> Grey:
+    """Of the second difference along one axis, (length,); a pure function of its argument, hence the cache."""
+    return np.asarray(2 * np.cos(np.pi * np.arange(1, length + 1) / (length + 1)) - 2, dtype=np.float32)
