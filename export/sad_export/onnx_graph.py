@@ -8,7 +8,9 @@ import logging
 import warnings
 
 import onnx
+import onnxscript  # noqa: F401  torch's exporter needs it, and says so only half-way through
 import torch
+from onnx import version_converter
 
 from sad_export.subpixel import without_transposed_convolutions
 from sad_runtime.backends.base import OUTPUTS
@@ -16,6 +18,8 @@ from sad_runtime.errors import SadError
 from sad_train.graph import InspectionGraph
 
 OPSET = 20
+OLDEST_OF_TORCH = 18
+"""Asked for an older opset, torch's exporter gives this one instead, with a warning only."""
 ALLOWED = frozenset(
     {
         "Add",
@@ -52,7 +56,7 @@ ALLOWED = frozenset(
 
 
 def onnx_from_graph(graph: InspectionGraph, *, batch: int = 1, opset: int = OPSET) -> bytes:
-    """The ONNX file. Raises SadError naming any op that is not ALLOWED."""
+    """The ONNX file, the same bytes for the same weights. Raises SadError naming any op that is not ALLOWED."""
     plain = without_transposed_convolutions(graph).eval()
     image = torch.zeros((batch, *graph.spec.shape), dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -62,7 +66,7 @@ def onnx_from_graph(graph: InspectionGraph, *, batch: int = 1, opset: int = OPSE
         program = torch.onnx.export(
             plain,
             (image,),
-            opset_version=opset,
+            opset_version=max(opset, OLDEST_OF_TORCH),
             input_names=["image"],
             output_names=list(OUTPUTS),
             dynamo=True,
@@ -70,10 +74,33 @@ def onnx_from_graph(graph: InspectionGraph, *, batch: int = 1, opset: int = OPSE
         )
     if program is None:
         raise SadError("torch exported no ONNX program")
-    model = program.model_proto
-    onnx.checker.check_model(model)
+    model = _at_opset(_without_notes(program.model_proto), opset)
+    onnx.checker.check_model(model, full_check=True)
     strangers = sorted({node.op_type for node in model.graph.node} - ALLOWED)
     if strangers:
         named = [node.name for node in model.graph.node if node.op_type in strangers][:4]
         raise SadError(f"the graph holds {', '.join(strangers)} ({', '.join(named)}), which engines may not take")
     return bytes(model.SerializeToString())
+
+
+def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Torch notes source lines, with paths of the machine that exports, on every node; no engine reads them."""
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    return model
+
+
+def _at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """`model` in the words of `opset`, in the oldest file format that has them: TensorRT 8.x reads no newer one."""
+    if opset < OLDEST_OF_TORCH:
+        for node in model.graph.node:  # onnx's converter leaves this attribute, which ops did not have then, as it is
+            kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        model = version_converter.convert_version(model, opset)
+    if (found := model.opset_import[0].version) != opset:
+        raise SadError(f"torch exported opset {found}, not {opset}")
+    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
+    return model

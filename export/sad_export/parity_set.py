@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from sad_runtime.errors import DataError
 from sad_runtime.manifest import InputSpec, Roi
-from sad_runtime.pictures import picture_files, read_picture
-from sad_runtime.preprocess import Picture, model_picture
+from sad_runtime.pictures import picture_files
+from sad_runtime.preprocess import Picture
+from sad_train.goodset import picture_at_model_size
 from sad_train.synthesis.nsa import Anomaly, NsaRecipe, nsa_anomaly
 
 MOST_GOOD = 100
@@ -59,7 +60,7 @@ def known_defects(folder: Path, spec: InputSpec, roi: Roi | None) -> list[Parity
     if not files:
         raise DataError(f"{folder}: no pictures of known defects (png, jpg, bmp, tiff)")
     return [
-        ParityPicture(str(path.relative_to(folder)), "defect", model_picture(read_picture(path), spec, roi))
+        ParityPicture(str(path.relative_to(folder)), "defect", picture_at_model_size(path, spec, roi))
         for path in files
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from sad_runtime.manifest import Roi
 from sad_runtime.schema import Strict
@@ -71,7 +71,7 @@ class TrainConfig(Strict):
     """Paper preset, textures: vertical flips."""
     score: Literal["peak", "mean"] = "peak"
     """How the heatmap becomes one number. `mean` of probabilities is the paper's; `peak` keeps small defects."""
-    roi: tuple[int, int, int, int] | None = None
+    roi: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt] | None = None
     """x, y, width, height in camera pixels; None: the whole picture. Goes into the bundle."""
     channels: Literal[1, 3] | None = None
     """None: 1 when every good picture is grey."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sad_runtime.errors import DataError
 from sad_runtime.manifest import InputSpec, Roi
 from sad_runtime.pictures import read_picture
 from sad_runtime.preprocess import model_picture
@@ -34,9 +35,18 @@ def loaded(
     pictures = np.empty((len(paths), *spec.shape), np.uint8)
 
     def load(index: int) -> None:
-        pictures[index] = model_picture(read_picture(paths[index]), spec, roi)
+        pictures[index] = picture_at_model_size(paths[index], spec, roi)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         for done, _ in enumerate(pool.map(load, range(len(paths))), start=1):
             progress(done)
     return pictures
+
+
+def picture_at_model_size(path: Path, spec: InputSpec, roi: Roi | None) -> NDArray[np.uint8]:
+    """(H, W, C) uint8. Raises DataError naming the file."""
+    picture = read_picture(path)
+    try:
+        return model_picture(picture, spec, roi)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None

@@ -67,8 +67,9 @@ class InspectionGraph(nn.Module):
         logits, features = self.logits(x)
         judged = self.judged
         if self.crop_px is not None:
-            rim = (self.spec.height - self.crop_px) // 2
-            logits = F.pad(logits, (rim, rim, rim, rim), value=NEVER)
+            before = (self.spec.height - self.crop_px) // 2
+            after = self.spec.height - self.crop_px - before
+            logits = F.pad(logits, (before, after, before, after), value=NEVER)
         logits = logits * judged + NEVER * (1 - judged)
         score = self._mean_score(logits) if self.score == "mean" else self._peak_score(logits)
         return logits.squeeze(1), score, features.mean((2, 3))

@@ -84,7 +84,7 @@ class Run:
         with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise AlreadyRunning(f"{self.folder}: another sad-train is at work on this run") from None
             for leftover in self.folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -113,9 +113,11 @@ class Run:
             raise DataError(f"{path}: cannot be read ({error})") from None
 
     def note(self, values: dict[str, float]) -> None:
-        """Appends a line to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        """Appends a line to metrics.jsonl, below a last one that a kill may have torn."""
+        path = self.folder / "metrics.jsonl"
+        torn = path.exists() and not path.read_bytes().endswith((b"\n", b""[:0] or b"\n"))
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + json.dumps(values) + "\n")
 
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics.jsonl, the last of each step (a resumed run repeats some), without a torn last one."""
