@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def _work(arguments: argparse.Namespace) -> int:
     )
     if arguments.report is not None:
         write_atomically(arguments.report, report_html(findings).encode())
+    if not findings.cuts.promise.supported:
+        print(f"warning: {findings.cuts.promise.text}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(findings.as_json()))
     gate(findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from sad_export.demo_line import Outcome, table, write_picture
 from sad_runtime.cameras.demo.parts import PARTS
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.cli.progress import Progress, clock
-from sad_runtime.errors import SadError, UsageError
+from sad_runtime.errors import MissingExtra, SadError, UsageError
 from sad_runtime.messages import Decision
 from sad_runtime.subscriber import Subscriber
 
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.pictures < 20 or arguments.parts < 1 or arguments.steps < 1:
         raise UsageError("--pictures takes at least 20, --parts and --steps at least 1")
+    for package in ("torch", "scipy", "onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:  # now, not after rendering for a minute
+            raise MissingExtra(package, "train,export", "the demo")
     started = time.monotonic()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,9 @@ def report_html(findings: Findings) -> str:
     return report.page(
         f"Export of {findings.part}",
         report.notices(findings.failures, "bad"),
-        report.section("In short", report.tiles(_tiles(findings)), note=f"{verdict}. The threshold: {findings.cuts.promise.text}."),
+        report.section(
+            "In short", report.tiles(_tiles(findings)), note=f"{verdict}. The threshold: {findings.cuts.promise.text}."
+        ),
         report.section(
             "Every engine against the trained model",
             report.table(_HEADER, _rows(findings)),

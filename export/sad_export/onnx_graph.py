@@ -10,8 +10,8 @@ import warnings
 import onnx
 import onnxscript  # noqa: F401  torch's exporter needs it, and says so only half-way through
 import torch
-from onnx import version_converter
 
+from sad_export.opset17 import at_opset_17
 from sad_export.subpixel import without_transposed_convolutions
 from sad_runtime.backends.base import OUTPUTS
 from sad_runtime.errors import SadError
@@ -93,13 +93,9 @@ def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """`model` in the words of `opset`, in the oldest file format that has them: TensorRT 8.x reads no newer one."""
+    """`model` in the words of `opset`, in the oldest file format that has them."""
     if opset < OLDEST_OF_TORCH:
-        for node in model.graph.node:  # onnx's converter leaves this attribute, which ops did not have then, as it is
-            kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-        model = version_converter.convert_version(model, opset)
+        model = at_opset_17(model)
     if (found := model.opset_import[0].version) != opset:
         raise SadError(f"torch exported opset {found}, not {opset}")
     model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))

@@ -2,7 +2,8 @@
 
 Every engine replays the parity set through the line's own inspector. Verdicts on the golden pictures must be equal;
 on the whole set rates are compared, each engine at the threshold set on itself, because a conformal threshold is some
-part's own score and rounding alone flips that part (DESIGN 4.10).
+part's own score and rounding alone flips that part (DESIGN 4.10). Both would let through an engine that is wrong by
+the same amount everywhere, so scores and heatmaps must also agree within rounding.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from sad_train.metrics.pixel import pixel_metrics
 from sad_train.metrics.pixel_counts import JudgedMap, judged_map
 
 RATE_LIMIT = 0.02
-NEAR = 3.0
-"""A score this many times the noise from the threshold is near: it may flip, and is counted when it does."""
+AGREEMENT = 0.01
+"""Largest mean difference between engines that passes for rounding, as a share of the reference's own spread. Engines of one
+fp32 file stand at 1e-6 to 1e-4 of it."""
 NO_CUTS = Thresholds(score=0.0, pixel=float("inf"), heatmap_low=0.0)
 
 
@@ -76,8 +78,12 @@ def replay(backend: Backend, pictures: Sequence[ParityPicture]) -> Replay:
 
 
 def noise_of(reference: Replay, others: Sequence[Replay]) -> float:
-    """The largest score difference between engines, in score units."""
-    return max([1e-7, *(float(np.abs(other.scores - reference.scores).max()) for other in others)])
+    """The largest score difference between engines, in score units, as far as it can be rounding.
+
+    Without that bound a broken engine would widen the noise until no golden picture is left that it could flip.
+    """
+    differences = [float(np.abs(other.scores - reference.scores).max()) for other in others]
+    return max(1e-7, min(max(differences, default=0.0), AGREEMENT * float(np.ptp(reference.scores))))
 
 
 def compared(
@@ -116,8 +122,22 @@ def compared(
         aupro=_aupro(other, pictures),
         latency_ms=other.latency_ms,
     )
+    comparison.failures.extend(_disagreements(comparison, reference))
     comparison.failures.extend(_failures(comparison, limit_good, limit_bad))
     return comparison
+
+
+def _disagreements(comparison: Comparison, reference: Replay) -> list[str]:
+    found = []
+    for what, mean, values in (
+        ("scores", comparison.score_mean_difference, reference.scores),
+        ("heatmaps", comparison.heatmap_mean_difference, reference.heatmaps),
+    ):
+        if not mean <= AGREEMENT * (spread := float(np.ptp(values))):
+            found.append(
+                f"{what} differ by {mean:.2g} on average, more than rounding does (they spread over {spread:.2g})"
+            )
+    return found
 
 
 def _failures(comparison: Comparison, limit_good: float, limit_bad: float) -> list[str]:

@@ -60,8 +60,7 @@ def known_defects(folder: Path, spec: InputSpec, roi: Roi | None) -> list[Parity
     if not files:
         raise DataError(f"{folder}: no pictures of known defects (png, jpg, bmp, tiff)")
     return [
-        ParityPicture(str(path.relative_to(folder)), "defect", picture_at_model_size(path, spec, roi))
-        for path in files
+        ParityPicture(str(path.relative_to(folder)), "defect", picture_at_model_size(path, spec, roi)) for path in files
     ]
 
 

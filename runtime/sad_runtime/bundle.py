@@ -10,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
+import struct
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from sad_runtime.errors import BundleError
 from sad_runtime.manifest import Manifest, Precision, manifest_from_json
@@ -24,6 +27,9 @@ DIGESTS = "digests.txt"
 MAX_FILES = 4096
 MAX_FILE_BYTES = 512 * 2**20
 MAX_TOTAL_BYTES = 2 * 2**30
+MAX_NAME = 255
+MAX_DIRECTORY_BYTES = MAX_FILES * (46 + MAX_NAME)
+END_OF_ZIP = struct.Struct("<4s4H2LH")
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,18 @@ def sha256_hex(data: bytes) -> str:
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Writes the bundle beside `path`, syncs it, and renames it into place."""
+    """Writes the bundle beside `path`, syncs it, and renames it into place.
+
+    Raises BundleError for a bundle that read_bundle would refuse: nothing is written then.
+    """
+    for reserved in (MANIFEST, DIGESTS):
+        if reserved in files:
+            raise BundleError(f"{path}: {reserved} is written from the manifest, not given as a file")
     contents = {MANIFEST: manifest.to_json(), **files}
-    for name in contents:
-        _check_name(name, str(path))
-    digests = "".join(f"{sha256_hex(data)}  {name}\n" for name, data in sorted(contents.items()))
-    contents[DIGESTS] = digests.encode()
+    _check_sizes({name: len(data) for name, data in contents.items()}, str(path))
+    digests = {name: sha256_hex(data) for name, data in contents.items()}
+    _check_references(manifest, digests, path)
+    contents[DIGESTS] = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
@@ -84,7 +96,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror})") from None
+        raise BundleError(f"{path}: cannot be written ({error.strerror or error})") from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -99,53 +111,99 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror})") from None
+        raise BundleError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def read_bundle(path: Path) -> Bundle:
     """Raises BundleError for anything but a whole, untampered bundle of a schema we know."""
-    if path.is_dir():
-        raise BundleError(f"{path}: a folder, not a bundle. Run: sad-export {path} --out NAME.sad")
     try:
-        with zipfile.ZipFile(path) as archive:
-            files = _unpacked(archive, path)
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise BundleError(f"{path}: a folder, not a bundle. Run: sad-export {path} --out NAME.sad")
+        if not stat.S_ISREG(kind):
+            raise BundleError(f"{path}: not a file, so not a bundle")
+        with path.open("rb") as file:
+            _check_directory(file, path)
+            with zipfile.ZipFile(file) as archive:
+                files = _unpacked(archive, path)
     except FileNotFoundError:
         raise BundleError(f"{path}: no such bundle") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BundleError(f"{path}: not a bundle, or cut short ({error})") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
-    _check_digests(files, path)
+    digests = _checked_digests(files, path)
     manifest = manifest_from_json(files[MANIFEST], str(path))
+    _check_references(manifest, digests, path)
     return Bundle(path=path, manifest=manifest, files=files)
+
+
+def _check_directory(file: BinaryIO, path: Path) -> None:
+    """Looks at the last 22 bytes before zipfile does, which would load a directory of any size.
+
+    A bundle ends as write_bundle ends it: no comment, no second directory, nothing before or after.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size < END_OF_ZIP.size:
+        raise BundleError(f"{path}: not a bundle, or cut short ({size} bytes)")
+    file.seek(-END_OF_ZIP.size, os.SEEK_END)
+    mark, _, _, here, count, directory, start, comment = END_OF_ZIP.unpack(file.read(END_OF_ZIP.size))
+    if mark != b"PK\x05\x06" or comment:
+        raise BundleError(f"{path}: not a bundle, or cut short (no end mark)")
+    if count > MAX_FILES or directory > MAX_DIRECTORY_BYTES:
+        raise BundleError(f"{path}: {count} files inside; a bundle has at most {MAX_FILES}")
+    if here != count or start + directory + END_OF_ZIP.size != size:
+        raise BundleError(f"{path}: not a bundle, or cut short (its directory is not where it should be)")
 
 
 def _unpacked(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     entries = archive.infolist()
-    if len(entries) > MAX_FILES:
-        raise BundleError(f"{path}: {len(entries)} files inside; a bundle has at most {MAX_FILES}")
     if len({entry.filename for entry in entries}) != len(entries):
         raise BundleError(f"{path}: holds two files of one name")
     for entry in entries:
-        _check_name(entry.filename, str(path))
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise BundleError(f"{path}: {entry.filename} is compressed; bundles are stored, so this is not one")
-        if entry.file_size > MAX_FILE_BYTES:
-            raise BundleError(f"{path}: {entry.filename} is larger than {MAX_FILE_BYTES >> 20} MiB")
-    if sum(entry.file_size for entry in entries) > MAX_TOTAL_BYTES:
-        raise BundleError(f"{path}: larger than {MAX_TOTAL_BYTES >> 20} MiB unpacked")
+    _check_sizes({entry.orig_filename: entry.file_size for entry in entries}, str(path))
+    if sum(entry.file_size for entry in entries) >= archive.start_dir:
+        raise BundleError(f"{path}: the files inside overlap")
     return {entry.filename: archive.read(entry) for entry in entries}
 
 
+def _check_sizes(sizes: Mapping[str, int], where: str) -> None:
+    """`sizes`: bytes by file name."""
+    if len(sizes) > MAX_FILES:
+        raise BundleError(f"{where}: {len(sizes)} files inside; a bundle has at most {MAX_FILES}")
+    for name, size in sizes.items():
+        _check_name(name, where)
+        if size > MAX_FILE_BYTES:
+            raise BundleError(f"{where}: {name} is larger than {MAX_FILE_BYTES >> 20} MiB")
+    if sum(sizes.values()) > MAX_TOTAL_BYTES:
+        raise BundleError(f"{where}: larger than {MAX_TOTAL_BYTES >> 20} MiB unpacked")
+
+
 def _check_name(name: str, where: str) -> None:
+    """Relative, one spelling only, nothing that could end a line of the digest list."""
     pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or str(pure) != name:
-        raise BundleError(f"{where}: '{name}' is no name for a file in a bundle")
+    odd = not pure.parts or pure.is_absolute() or ".." in pure.parts or str(pure) != name
+    if odd or "\\" in name or not name.isprintable() or len(name.encode("utf-8", "replace")) > MAX_NAME:
+        raise BundleError(f"{where}: {name!r} is no name for a file in a bundle")
 
 
-def _check_digests(files: Mapping[str, bytes], path: Path) -> None:
+def _check_references(manifest: Manifest, digests: Mapping[str, str], path: Path) -> None:
+    """Every file that the manifest names is there, and every model is the one that its thresholds were set on."""
+    named = [golden.file for golden in manifest.golden] + ([manifest.ignore] if manifest.ignore else [])
+    for name in [entry.file for entry in manifest.precisions.values()] + named:
+        if name not in digests:
+            raise BundleError(f"{path}: the manifest names '{name}', which is not inside")
+    for entry in manifest.precisions.values():
+        if digests[entry.file] != entry.sha256:
+            raise BundleError(f"{path}: {entry.file} is not the model that the manifest was made for")
+
+
+def _checked_digests(files: Mapping[str, bytes], path: Path) -> dict[str, str]:
+    """SHA-256 by file name, as the digest list says and as the bytes are."""
     if DIGESTS not in files or MANIFEST not in files:
         raise BundleError(f"{path}: has no digest list or no manifest; is this a sad bundle?")
     listed: dict[str, str] = {}
@@ -157,3 +215,4 @@ def _check_digests(files: Mapping[str, bytes], path: Path) -> None:
     for name, digest in listed.items():
         if sha256_hex(files[name]) != digest:
             raise BundleError(f"{path}: {name} was changed after export (digest does not match)")
+    return listed

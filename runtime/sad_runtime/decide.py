@@ -54,22 +54,28 @@ def wants_review(score: float, thresholds: Thresholds) -> bool:
 
 
 def p_value(score: float, good_scores: Sequence[float]) -> float:
-    """Split-conformal p-value (1 + #{s_i >= score}) / (n + 1); `good_scores` ascending. 1.0 when there are none."""
+    """Split-conformal p-value (1 + #{s_i >= score}) / (n + 1); `good_scores` ascending. 1.0 when there are none.
+
+    0.0, less than any part can have, when the score is no number.
+    """
+    if math.isnan(score):
+        return 0.0
     n = len(good_scores)
     return (1 + n - bisect_left(good_scores, score)) / (n + 1)
 
 
 def regions(heatmap: NDArray[np.float32], pixel_threshold: float) -> list[Region]:
     """Connected areas of `heatmap` (H, W) above the threshold, highest first, at most MAX_REGIONS."""
-    above = (heatmap > pixel_threshold).astype(np.uint8)
+    above = heatmap > pixel_threshold
     if not above.any():
         return []
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
-    largest = 1 + np.argsort(stats[1:, cv2.CC_STAT_AREA], kind="stable")[::-1][: 4 * MAX_REGIONS]
-    found = []
-    for label in largest:
-        x, y, width, height = (int(value) for value in stats[label, :4])
-        box = (slice(y, y + height), slice(x, x + width))
-        peak = float(heatmap[box][labels[box] == label].max())
-        found.append(Region(x, y, width, height, peak))
-    return sorted(found, key=lambda region: -region.score)[:MAX_REGIONS]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)
+    peaks = np.full(count, -np.inf, heatmap.dtype)
+    np.maximum.at(peaks, labels[above].astype(np.intp), heatmap[above])
+    highest = 1 + np.argsort(-peaks[1:], kind="stable")[:MAX_REGIONS]
+    return [_region(stats[label], peaks[label]) for label in highest]
+
+
+def _region(stats: NDArray[np.int32], peak: np.float32) -> Region:
+    x, y, width, height = (int(value) for value in stats[:4])
+    return Region(x, y, width, height, float(peak))

@@ -21,9 +21,10 @@ def scale_of(thresholds: Thresholds) -> tuple[float, float]:
 
 
 def levels(heatmap: NDArray[np.float32], thresholds: Thresholds) -> NDArray[np.uint8]:
-    """(H, W) uint8 on the fixed scale; values outside it are clipped."""
+    """(H, W) uint8 on the fixed scale; values outside it are clipped, NaN is shown as hot as can be."""
     scale, offset = scale_of(thresholds)
-    return np.asarray(np.clip(np.rint((heatmap - offset) / scale), 0, 255), dtype=np.uint8)
+    level = np.nan_to_num(np.rint((heatmap - offset) / scale), nan=255.0)
+    return np.asarray(np.clip(level, 0, 255), dtype=np.uint8)
 
 
 def overlay(picture: Picture, heatmap: NDArray[np.float32], thresholds: Thresholds) -> Picture:

@@ -18,6 +18,8 @@ from sad_runtime.manifest import InputSpec, Roi
 from sad_runtime.preprocess import Picture, model_picture
 from sad_runtime.verdict import Reason, Verdict
 
+REASONS = {Verdict.PASS: Reason.OK, Verdict.FAIL: Reason.SCORE, Verdict.INVALID: Reason.INFERENCE_ERROR}
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -78,7 +80,7 @@ class Inspector:
         verdict = judge(score, self.thresholds.score)
         inspection = Inspection(
             verdict=verdict,
-            reason=Reason.OK if verdict is Verdict.PASS else Reason.SCORE,
+            reason=REASONS[verdict],
             score=score,
             p_value=p_value(score, self.good_scores),
             review=wants_review(score, self.thresholds),

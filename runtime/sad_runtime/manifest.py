@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sad_runtime.errors import BundleError
 from sad_runtime.schema import Strict, parse
@@ -21,7 +21,14 @@ class InputSpec(Strict):
 
     height: int = Field(ge=16, le=8192)
     width: int = Field(ge=16, le=8192)
-    channels: int = Field(ge=1, le=3)
+    channels: int
+
+    @field_validator("channels")
+    @classmethod
+    def _grey_or_colour(cls, channels: int) -> int:
+        if channels not in (1, 3):
+            raise ValueError(f"a graph takes 1 channel (grey) or 3 (BGR), not {channels}")
+        return channels
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,20 +49,20 @@ class Precision(Strict):
 
     file: str
     sha256: str
-    score_threshold: float = Field(allow_inf_nan=False)
-    review_threshold: float | None = Field(default=None, allow_inf_nan=False)
-    pixel_threshold: float = Field(allow_inf_nan=False)
-    heatmap_low: float = Field(allow_inf_nan=False)
+    score_threshold: float
+    review_threshold: float | None = None
+    pixel_threshold: float
+    heatmap_low: float
     """The heatmap value of an ordinary good pixel: the cold end of the one fixed colour scale."""
 
 
 class DecisionPolicy(Strict):
     """How the thresholds were set. Rates are fractions: 0.002 is 0.2 %."""
 
-    target_false_reject: float | None
-    guaranteed_false_reject: float
+    target_false_reject: float | None = Field(ge=0, le=1)
+    guaranteed_false_reject: float = Field(ge=0, le=1)
     method: str
-    n: int
+    n: int = Field(ge=0)
 
 
 class Training(Strict):
@@ -94,7 +101,7 @@ class Manifest(Strict):
     precisions: dict[str, Precision]
     decision: DecisionPolicy
     golden: list[Golden] = []
-    golden_tolerance: float = 0.02
+    golden_tolerance: float = Field(default=0.02, ge=0)
     """How far a backend's score may stand from the expected one, in score units."""
     scene: dict[str, float] = {}
     training: Training
@@ -109,10 +116,10 @@ def manifest_from_json(data: bytes, where: str) -> Manifest:
     """Raises BundleError for what is not JSON or has a newer schema, ConfigError for what does not fit."""
     try:
         values: Any = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: the manifest is not JSON ({error})") from None
     schema = values.get("schema") if isinstance(values, dict) else None
-    if not isinstance(schema, int) or schema < 1:
+    if type(schema) is not int or schema < 1:
         raise BundleError(f"{where}: the manifest does not say which schema it follows; is this a sad bundle?")
     if schema > SCHEMA:
         raise BundleError(

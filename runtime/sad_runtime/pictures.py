@@ -1,12 +1,11 @@
 """Reads picture files strictly: 8-bit grey or BGR comes out, anything else is refused with the way to mend it.
 
 OpenCV returns half a picture from a truncated file, drops alpha and squeezes CMYK without a word; a training set or a
-verdict must not rest on that. EXIF orientation is ignored: the sensor's own pixels count.
+verdict must not rest on that (picture_bytes.py). EXIF orientation is ignored: the sensor's own pixels count.
 """
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import cv2
@@ -14,17 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_runtime.errors import DataError
+from sad_runtime.picture_bytes import check_whole
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 MIN_SIDE_PX = 16
 
 
 def picture_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The picture files in `folder`, sorted by path. Hidden files are left out."""
+    """The picture files in `folder`, sorted by path. Hidden files, and files in hidden folders below, are left out."""
     found = folder.rglob("*") if recursive else folder.glob("*")
     return sorted(
-        path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        path for path in found if path.suffix.lower() in SUFFIXES and not _hidden(path, folder) and path.is_file()
     )
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -32,7 +36,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     return decode_picture(data, str(path))
 
 
@@ -40,7 +44,7 @@ def decode_picture(data: bytes, where: str) -> NDArray[np.uint8]:
     """As read_picture, from the bytes of a png, jpg, bmp or tiff file."""
     if not data:
         raise DataError(f"{where}: empty file (0 bytes)")
-    _check_whole(data, where)
+    check_whole(data, where)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -67,35 +71,3 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
     if not ok:
         raise DataError("a picture could not be encoded as PNG")
     return bytes(data)
-
-
-def _check_whole(data: bytes, where: str) -> None:
-    if data.startswith(b"\xff\xd8"):
-        if b"\xff\xd9" not in data[-4096:]:
-            raise DataError(f"{where}: truncated JPEG (no end marker)")
-        if _jpeg_components(data) == 4:
-            raise DataError(f"{where}: CMYK picture; convert it to RGB or grey")
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
-        if b"IEND\xaeB`\x82" not in data[-4096:]:
-            raise DataError(f"{where}: truncated PNG (no end chunk)")
-    elif data.startswith(b"BM") and len(data) >= 6:
-        (size,) = struct.unpack_from("<I", data, 2)
-        if size > len(data):
-            raise DataError(f"{where}: truncated BMP ({len(data)} of {size} bytes)")
-
-
-def _jpeg_components(data: bytes) -> int:
-    """Number of colour components in the frame header (SOFn), 0 when there is none."""
-    at = 2
-    while at + 9 < len(data):
-        if data[at] != 0xFF:
-            at += 1
-            continue
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[at + 9]
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2
-            continue
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0

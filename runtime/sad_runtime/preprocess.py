@@ -20,11 +20,12 @@ Picture = NDArray[np.uint8]
 def model_picture(picture: Picture, spec: InputSpec, roi: Roi | None = None) -> Picture:
     """`picture` (H, W), (H, W, 1) or (H, W, 3) BGR, as the graph takes it: (height, width, channels) uint8.
 
-    Raises DataError when the picture is not 8-bit grey or BGR, or when the ROI leaves it.
+    What comes back is never a view of `picture`, whose buffer the camera may fill again.
+    Raises DataError when the picture is empty, not 8-bit grey or BGR, or when the ROI leaves it.
     """
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.size == 0:
         raise DataError(f"expected an 8-bit picture, got {picture.dtype} with shape {picture.shape}")
-    resized = _resized(_cropped(_with_channels(picture, spec.channels), roi), spec.width, spec.height)
+    resized = _resized(_with_channels(_cropped(picture, roi), spec.channels), spec.width, spec.height)
     return np.ascontiguousarray(resized.reshape(spec.shape))
 
 
@@ -53,7 +54,7 @@ def _cropped(picture: Picture, roi: Roi | None) -> Picture:
 def _resized(picture: Picture, width_px: int, height_px: int) -> Picture:
     height, width = picture.shape[:2]
     if (height, width) == (height_px, width_px):
-        return picture
+        return np.array(picture, dtype=np.uint8)
     shrinks = height_px <= height and width_px <= width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=interpolation), dtype=np.uint8)

@@ -7,9 +7,10 @@ Messages on the wire are not: a reader of the feed must ignore keys it does not 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,9 +19,9 @@ from sad_runtime.errors import ConfigError
 
 
 class Strict(BaseModel):
-    """A frozen record whose unknown keys are errors. Fields carry their units in their names."""
+    """A frozen record; unknown keys, NaN and infinity are errors. Fields carry their units in their names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=Strict)
@@ -45,10 +46,23 @@ def read_yaml(model: type[M], path: Path) -> M:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        data = yaml.load(text, _OneOfEachKey)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     return parse(model, {} if data is None else data, str(path))
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys without a word; here the second one is an error with its line."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
@@ -71,19 +85,42 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that the nested model at `path` takes; walks Optional, list and dict annotations."""
-    here: type[BaseModel] | None = model
+    """The keys that the models at `path` take, as a file spells them; walks Optional, list, dict and nested models."""
+    here: list[Any] = [model]
     for part in path:
-        if here is not None and isinstance(part, str) and part in here.model_fields:
-            here = _model_inside(here.model_fields[part].annotation)
-    return [] if here is None else list(here.model_fields)
+        here = [inner for annotation in here for inner in _inside(annotation, part)] or here
+    models = [found for annotation in here for found in _alternatives(annotation) if _is_model(found)]
+    return [key for found in models for key in _fields(found)]
 
 
-def _model_inside(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_inside(argument)
-        if found is not None:
-            return found
-    return None
+def _inside(annotation: Any, part: int | str) -> list[Any]:
+    """What stands at `part` of a value of this type: a field, an entry, an item."""
+    found = []
+    for kind in _alternatives(annotation):
+        origin, arguments = get_origin(kind), get_args(kind)
+        if _is_model(kind):
+            found += [kind.model_fields[name].annotation for key, name in _fields(kind).items() if key == part]
+        elif isinstance(origin, type) and issubclass(origin, Mapping) and arguments:
+            found.append(arguments[1])
+        elif isinstance(origin, type) and issubclass(origin, Iterable) and isinstance(part, int):
+            found += [argument for argument in arguments if argument is not Ellipsis]
+    return found
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types that a value may have: `A | None` gives A and None."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [inner for argument in get_args(annotation) for inner in _alternatives(argument)]
+    return [annotation]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, str]:
+    """Field names by the key that a file spells them with."""
+    return {field.alias or name: name for name, field in model.model_fields.items()}

@@ -6,7 +6,11 @@ digest, a precision and a backend; one set on another model is never used.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import Field
@@ -26,10 +30,10 @@ class LineThresholds(Strict):
     model_digest: str
     precision: str
     backend: str
-    score_threshold: float = Field(allow_inf_nan=False)
+    score_threshold: float
     review_threshold: float | None = None
-    pixel_threshold: float = Field(allow_inf_nan=False)
-    heatmap_low: float = Field(allow_inf_nan=False)
+    pixel_threshold: float
+    heatmap_low: float
     decision: DecisionPolicy
     good_scores: list[float] = []
     note: str = ""
@@ -45,15 +49,38 @@ def read_history(path: Path) -> History:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return History()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: the threshold history cannot be read ({error})") from None
     return parse(History, data, str(path))
 
 
 def append_history(path: Path, entry: LineThresholds) -> None:
-    entries = [*read_history(path).entries, entry]
-    text = json.dumps(History(entries=entries).model_dump(), indent=1)
-    write_atomically(path, text.encode())
+    """Adds one row. Raises ConfigError when its revision is not newer than every row kept, so that two people who
+    calibrate one station at the same time cannot lose each other's thresholds."""
+    with _folder_locked(path.parent):
+        kept = read_history(path).entries
+        newest = max((row.revision for row in kept), default=0)
+        if entry.revision <= newest:
+            raise ConfigError(
+                f"{path}: revision {newest} was set meanwhile, so {entry.revision} was not saved. Calibrate again"
+            )
+        text = json.dumps(History(entries=[*kept, entry]).model_dump(), indent=1, allow_nan=False)
+        write_atomically(path, text.encode())
+
+
+@contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes that append to this folder waiting; the kernel lets go however this one ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{folder}: the station's folder cannot be written ({error.strerror or error})") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def thresholds_in_force(

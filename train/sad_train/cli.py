@@ -66,6 +66,10 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.check:
         if arguments.json:
             print(json.dumps({"data_digest": check.data_digest, "errors": check.errors, "warnings": check.warnings}))
+        else:
+            sizes = ", ".join(f"{count} of {size}" for size, count in check.sizes.items())
+            print(f"{dataset.root}: {len(dataset.train_good)} good pictures to train on. Pictures in all: {sizes}")
+            print(f"To mend: {len(check.errors)}. To think about: {len(check.warnings)}.")
         return 2 if check.errors else 0
     if check.errors:
         raise DataError(f"{dataset.root}: {len(check.errors)} problem(s) to mend first: " + "; ".join(check.errors))
@@ -96,7 +100,7 @@ def _config(arguments: argparse.Namespace) -> TrainConfig:
     values = _yaml(preset)
     where = str(preset)
     if arguments.config is not None:
-        values |= _yaml(arguments.config)
+        values = _overlaid(values, _yaml(arguments.config))
         where = str(arguments.config)
     flags = {"seed": arguments.seed, "steps": arguments.steps, "size_px": arguments.size, "batch": arguments.batch}
     values |= {key: value for key, value in (flags | {"workers": arguments.workers}).items() if value is not None}
@@ -105,6 +109,15 @@ def _config(arguments: argparse.Namespace) -> TrainConfig:
     if arguments.paper_class is not None:
         _apply_paper_class(values, arguments.paper_class, keep_steps=arguments.steps is not None)
     return parse(TrainConfig, values, where)
+
+
+def _overlaid(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` wins key by key, also within a group of keys such as `nuisance`."""
+    merged = values | over
+    for key, group in over.items():
+        if isinstance(group, dict) and isinstance(below := values.get(key), dict):
+            merged[key] = _overlaid(below, group)
+    return merged
 
 
 def _yaml(path: Path) -> dict[str, Any]:

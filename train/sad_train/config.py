@@ -29,6 +29,8 @@ class NsaConfig(Strict):
     gradients: GradientMode | None = None
     """Poisson guidance: None picks `source` for objects, `mixed` for textures."""
     max_patches: int | None = Field(default=None, ge=1, le=16)
+    sizes: tuple[tuple[float, float], ...] | None = None
+    """(least, scale) of half-sizes, least + Gamma(2, scale); each patch draws one of the pairs."""
     half_height: tuple[float, float] | None = None
     half_width: tuple[float, float] | None = None
     resize: tuple[float, float] | None = None

@@ -59,6 +59,7 @@ def train(
     scaler = torch.amp.GradScaler(device, enabled=amp is torch.float16)
 
     def checkpoint() -> Checkpoint:
+        _check_finite(all(bool(weight.isfinite().all()) for weight in graph.parameters()), step, run)
         seconds = seconds_before + time.monotonic() - started
         state, moments = graph.network.state_dict(), optimiser.state_dict()
         return Checkpoint(step, seconds, config, spec, profile, provenance, state, moments)
@@ -66,13 +67,15 @@ def train(
     started = saved = time.monotonic()
     progress = Progress("training", config.steps, done=step)
     losses: list[float] = []
+    empty = 0
     waited_s = 0.0
     graph.train()
     batches = _batches(examples, step, config, device)
     while step < config.steps:
         asked = time.monotonic()
-        images, labels, _ = next(batches)
+        images, labels, patches = next(batches)
         waited_s += time.monotonic() - asked
+        empty += int((patches == 0).sum()) - examples.clean
 
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(step, config)
@@ -88,16 +91,17 @@ def train(
 
         value = float(loss.detach())
         losses.append(value)
-        if not math.isfinite(value):
-            raise SadError(
-                f"{run.folder}: the loss is not a number at step {step}; the last good checkpoint is kept. "
-                "Lower learning_rate, or look for odd pictures with sad-train --check"
-            )
+        _check_finite(math.isfinite(value), step, run)
         if step % max(1, config.steps // NOTES) == 0 or step == config.steps:
-            elapsed_s = time.monotonic() - started
-            notes = {"step": step, "loss": float(np.mean(losses)), "loader_share": waited_s / elapsed_s}
+            notes = {
+                "step": step,
+                "loss": float(np.mean(losses)),
+                "without_patch": empty / (len(losses) * (config.batch - examples.clean)),
+                "loader_share": waited_s / (time.monotonic() - started),
+            }
             run.note(notes | validation_metrics(graph, watched, examples, device))
             losses.clear()
+            empty = 0
             graph.train()
         if time.monotonic() - saved > config.checkpoint_every_s:
             run.save(checkpoint())
@@ -122,6 +126,14 @@ def _batches(
         worker_init_fn=_single_threaded,
     )
     return iter(loader)
+
+
+def _check_finite(finite: bool, step: int, run: Run) -> None:
+    if not finite:
+        raise SadError(
+            f"{run.folder}: the loss or a weight is not a number at step {step}; the last good checkpoint is kept. "
+            "Lower learning_rate, or look for odd pictures with sad-train --check"
+        )
 
 
 def _single_threaded(worker: int) -> None:

@@ -30,11 +30,14 @@ class RenderedSet:
     defect: int = 80
     size: int = 256
     seed: int = 1
+    defect_px: int = 0
+    """Characteristic size of every defect; 0 draws it."""
 
     @property
     def folder_name(self) -> str:
         counts = f"n{self.n}-good{self.good}-defect{self.defect}"
-        return f"{self.part}-{counts}-size{self.size}-seed{self.seed}-{_renderer_digest()}"
+        defects = f"-px{self.defect_px}" if self.defect_px else ""
+        return f"{self.part}-{counts}{defects}-size{self.size}-seed{self.seed}-{_renderer_digest()}"
 
 
 def is_rendered(source: str | Path) -> bool:
@@ -82,6 +85,7 @@ def _render(wanted: RenderedSet, folder: Path) -> None:
         n_defect=wanted.defect,
         seed=wanted.seed,
         size_px=wanted.size,
+        defect_px=wanted.defect_px or None,
         progress=lambda done, _total: progress.step(done),
     )
 

@@ -14,6 +14,7 @@ import fcntl
 import io
 import json
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from sad_train.profile import Profile
 from sad_train.split import Split
 
 CHECKPOINT_SCHEMA = 1
+CHECKPOINT_KEYS = frozenset(
+    {"schema", "step", "seconds", "config", "spec", "profile", "provenance", "network", "optimiser"}
+)
 
 
 class Provenance(Strict):
@@ -74,6 +78,11 @@ class Run:
     def previews(self) -> Path:
         return self.folder / "previews"
 
+    @property
+    def report(self) -> Path:
+        """Written last: a finished run without it was cut off on its way out."""
+        return self.folder / "report.html"
+
     def exists(self) -> bool:
         return (self.folder / "config.yaml").exists()
 
@@ -115,7 +124,7 @@ class Run:
     def note(self, values: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl, below a last one that a kill may have torn."""
         path = self.folder / "metrics.jsonl"
-        torn = path.exists() and not path.read_bytes().endswith((b"\n", b""[:0] or b"\n"))
+        torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
         with path.open("a", encoding="utf-8") as file:
             file.write(("\n" if torn else "") + json.dumps(values) + "\n")
 
@@ -154,11 +163,14 @@ class Run:
         path = self.checkpoint_file
         if not path.exists():
             raise DataError(f"{self.folder}: no checkpoint here. Run: sad-train --data FOLDER --out {self.folder}")
+        if not zipfile.is_zipfile(path):  # torch would try its old format, whose reader raises whatever it likes
+            raise DataError(f"{path}: damaged, or not a checkpoint (cut short, or of another kind)")
         try:
             values = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path}: damaged, or not a checkpoint ({str(error).splitlines()[0]})") from None
-        if not isinstance(values, dict) or values.get("schema") != CHECKPOINT_SCHEMA:
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise DataError(f"{path}: damaged, or not a checkpoint ({str(error).partition(chr(10))[0]})") from None
+        ours = isinstance(values, dict) and values.keys() == CHECKPOINT_KEYS
+        if not ours or values["schema"] != CHECKPOINT_SCHEMA:
             raise DataError(f"{path}: not a checkpoint that this sad-train wrote")
         where = str(path)
         return Checkpoint(

@@ -23,6 +23,9 @@ from sad_train.training_report import write_report
 
 log = logging.getLogger("sad-train")
 
+HOW_IT_RUNS = frozenset({"workers", "checkpoint_every_s"})
+"""Settings that change nothing about what is learnt, so a run may go on with others."""
+
 
 def trained(
     dataset: Dataset,
@@ -60,9 +63,9 @@ def trained(
         )
         if resume is None:
             run.clear()
-            run.write(config, split, profile)
         else:
             log.info("going on at step %d of %d", resume.step, config.steps)
+        run.write(config, split, profile)
         provenance = Provenance(
             part=dataset.name,
             data_digest=check.data_digest,
@@ -89,7 +92,8 @@ def _resumable(run: Run, config: TrainConfig, check: DatasetCheck) -> Checkpoint
     if not run.exists():
         return None
     kept = run.config()
-    changed = [name for name in TrainConfig.model_fields if getattr(kept, name) != getattr(config, name)]
+    settings = [name for name in TrainConfig.model_fields if name not in HOW_IT_RUNS]
+    changed = [name for name in settings if getattr(kept, name) != getattr(config, name)]
     if changed:
         raise ConfigError(
             f"{run.folder}: holds a run with another {', '.join(changed)}. Give another --out, or --restart to drop it"
@@ -99,7 +103,7 @@ def _resumable(run: Run, config: TrainConfig, check: DatasetCheck) -> Checkpoint
     checkpoint = run.load()
     if checkpoint.provenance.data_digest != check.data_digest:
         raise ConfigError(f"{run.folder}: the pictures changed since this run began. Give --restart, or another --out")
-    if checkpoint.finished:
+    if checkpoint.finished and run.report.exists():
         raise UsageError(f"{run.folder}: this run is finished. Give another --out, or --restart to train it again")
     return checkpoint
 

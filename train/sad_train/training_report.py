@@ -28,7 +28,7 @@ def write_report(run: Run, checkpoint: Checkpoint, check: DatasetCheck, previews
         subtitle=f"Method {checkpoint.config.method}, preset {checkpoint.config.preset}, seed {checkpoint.config.seed}",
         footer=f"Next: sad-export {run.folder}",
     )
-    write_atomically(run.folder / "report.html", html.encode())
+    write_atomically(run.report, html.encode())
 
 
 def _headline(run: Run, checkpoint: Checkpoint) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sad_runtime.errors import BackendError
+from sad_runtime.errors import BackendError, UsageError
 from sad_runtime.manifest import InputSpec
 
+INPUT = "image"
 OUTPUTS = ("heatmap", "score", "embedding")
 
 
@@ -37,6 +39,11 @@ class Backend(ABC):
         self.spec = spec
         self.threads = threads
         self.option = option
+
+    def refuse_option(self) -> None:
+        """For engines that take nothing after the colon."""
+        if self.option:
+            raise UsageError(f"--backend {self.name}:{self.option}: {self.name} takes nothing after its name")
 
     @abstractmethod
     def open(self) -> None:
@@ -66,6 +73,29 @@ class Backend(ABC):
         self.close()
 
 
+def check_graph(
+    backend: str, spec: InputSpec, inputs: Mapping[str, Sequence[object]], outputs: Collection[str]
+) -> None:
+    """Refuses a graph that is not ours (DESIGN 4.1). `inputs`: shape by name, (N, H, W, C)."""
+    missing = [name for name in OUTPUTS if name not in outputs]
+    if missing:
+        raise BackendError(f"{backend}: the graph has no output {', '.join(missing)}; is it ours?")
+    if list(inputs) != [INPUT]:
+        raise BackendError(f"{backend}: the graph takes {', '.join(inputs) or 'nothing'}, not {INPUT}; is it ours?")
+    shape = tuple(inputs[INPUT])
+    if shape[1:] != spec.shape:
+        raise BackendError(f"{backend}: the graph takes pictures of shape {shape}, the manifest says {spec.shape}")
+
+
+def check_pictures(pictures: NDArray[np.uint8], spec: InputSpec, backend: str) -> None:
+    """Engines cast, broadcast or read past the end of what does not fit; nothing of the kind gets that far."""
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != spec.shape:
+        raise BackendError(
+            f"{backend}: pictures of {pictures.dtype} {pictures.shape}, expected uint8 (N, {spec.height}, "
+            f"{spec.width}, {spec.channels})"
+        )
+
+
 def check_outputs(outputs: Outputs, pictures: NDArray[np.uint8], backend: str) -> Outputs:
     """Refuses outputs that do not have the shapes of the graph contract (DESIGN 4.1)."""
     count, height, width = pictures.shape[:3]
@@ -73,6 +103,7 @@ def check_outputs(outputs: Outputs, pictures: NDArray[np.uint8], backend: str) -
         outputs.heatmap.shape == (count, height, width)
         and outputs.score.shape == (count,)
         and outputs.embedding.ndim == 2
+        and len(outputs.embedding) == count
     )
     if not fits:
         shapes = [array.shape for array in outputs]

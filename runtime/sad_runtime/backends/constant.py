@@ -9,14 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sad_runtime.backends.base import Backend, Outputs
-from sad_runtime.errors import UsageError
+from sad_runtime.backends.base import Backend, Outputs, check_pictures
+from sad_runtime.errors import BackendError, UsageError
 
 EMBEDDING_SIZE = 4
 
 
 class ConstantBackend(Backend):
     name = "constant"
+    _score: float | None = None
 
     def open(self) -> None:
         try:
@@ -25,6 +26,9 @@ class ConstantBackend(Backend):
             raise UsageError(f"--backend constant:{self.option}: expected a number after the colon") from None
 
     def infer(self, pictures: NDArray[np.uint8]) -> Outputs:
+        if self._score is None:
+            raise BackendError("constant: not open")
+        check_pictures(pictures, self.spec, self.name)
         count, height, width = pictures.shape[:3]
         return Outputs(
             heatmap=np.full((count, height, width), self._score, np.float32),
@@ -33,4 +37,4 @@ class ConstantBackend(Backend):
         )
 
     def close(self) -> None:
-        """Nothing to give back."""
+        self._score = None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sad_runtime.backends.base import OUTPUTS, Backend, Outputs, check_outputs
+from sad_runtime.backends.base import INPUT, OUTPUTS, Backend, Outputs, check_graph, check_outputs, check_pictures
 from sad_runtime.errors import BackendError, MissingExtra
 
 
@@ -16,6 +16,7 @@ class ONNXRuntimeBackend(Backend):
     _session: Any = None
 
     def open(self) -> None:
+        self.refuse_option()
         try:
             import onnxruntime
         except ImportError:
@@ -29,16 +30,16 @@ class ONNXRuntimeBackend(Backend):
             session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001  its errors share no base class
             raise BackendError(f"onnxruntime: cannot open this model: {error}") from None
-        missing = set(OUTPUTS) - {output.name for output in session.get_outputs()}
-        if missing:
-            raise BackendError(f"onnxruntime: the graph has no output {', '.join(sorted(missing))}; is it ours?")
+        inputs = {item.name: item.shape for item in session.get_inputs()}
+        check_graph(self.name, self.spec, inputs, [output.name for output in session.get_outputs()])
         self._session = session
 
     def infer(self, pictures: NDArray[np.uint8]) -> Outputs:
         if self._session is None:
             raise BackendError("onnxruntime: not open")
+        check_pictures(pictures, self.spec, self.name)
         try:
-            values = self._session.run(list(OUTPUTS), {"image": pictures})
+            values = self._session.run(list(OUTPUTS), {INPUT: pictures})
         except Exception as error:  # noqa: BLE001  its errors share no base class
             raise BackendError(f"onnxruntime: inference failed: {error}") from None
         return check_outputs(Outputs(*values), pictures, self.name)

@@ -30,6 +30,11 @@ def chosen_backend(name: str) -> tuple[str, str]:
     raise MissingExtra("openvino or onnxruntime", "cpu", "running a model")
 
 
+def installed_backends() -> list[str]:
+    """The backends that run models and whose package is installed here, best first."""
+    return [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name) is not None]
+
+
 def backend_for(name: str, model: bytes, spec: InputSpec, *, threads: int = 0) -> Backend:
     """The unopened backend called `name`, as `chosen_backend` gives it."""
     kind, _, option = chosen_backend(name)[0].partition(":")

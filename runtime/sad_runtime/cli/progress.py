@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Collection, Iterator
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
@@ -44,10 +44,9 @@ class Progress:
             print(line, file=self._stream, flush=True)
 
 
-def progressing(items: Iterable[T], what: str) -> Iterator[T]:
-    """`items`, with progress. The number of items must be known (a list, say)."""
-    total = len(items) if isinstance(items, Sized) else 0
-    progress = Progress(what, total)
+def progressing(items: Collection[T], what: str) -> Iterator[T]:
+    """`items`, with progress."""
+    progress = Progress(what, len(items))
     for done, item in enumerate(items, start=1):
         yield item
         progress.step(done)

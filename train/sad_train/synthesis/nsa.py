@@ -22,12 +22,11 @@ from sad_train.synthesis.labels import anomaly_label
 from sad_train.synthesis.poisson import poisson_blend
 
 MAX_DRAWS = 200
-MIN_MASK_PX = 50
-GAMMA_SHAPE, GAMMA_SCALE, SIZE_OFFSET = 2.0, 0.05, 0.03
+GAMMA_SHAPE = 2.0
 RIM_PX = 4
-"""Kept to the destination's gradients along a patch's edge: `cv2.seamlessClone`, which the paper uses, erodes so."""
-SMALLEST_PX = 2 * RIM_PX + 3
-"""Side of the smallest patch that shows anything within its rim."""
+"""Kept to the destination's gradients along a patch's edge: `cv2.seamlessClone`, which the paper uses, erodes so.
+Patches smaller than the paper's keep a quarter of their side, so that something of them is left."""
+SMALLEST_PX = 5
 MARGIN_PX = 8
 """Room around a patch that labels are computed in: more than the reach of their medians."""
 
@@ -39,12 +38,16 @@ class NsaRecipe:
     label: Literal["binary", "continuous", "logistic"]
     mixed: bool
     max_patches: int
+    sizes: tuple[tuple[float, float], ...]
+    """(least, scale) of half-sizes, least + Gamma(2, scale); each patch draws one of the pairs. The paper: (0.03, 0.05)."""
     half_height: tuple[float, float]
     half_width: tuple[float, float]
     resize: tuple[float, float]
     background: Background | None
     min_object: float
     min_overlap: float
+    min_changed_px: int
+    """A patch that changes fewer pixels of the part is not made."""
     logistic: tuple[float, float]
 
 
@@ -113,7 +116,7 @@ def _blend_patch(
     if place is None:
         return None
     changed = patch_part | part[place.slices]
-    if int(changed.sum()) < MIN_MASK_PX:
+    if int(changed.sum()) < recipe.min_changed_px:
         return None
     picture[place.slices] = poisson_blend(picture[place.slices], patch, _all_but_rim(changed.shape), mixed=recipe.mixed)
     return place, changed
@@ -121,7 +124,8 @@ def _blend_patch(
 
 def _drawn_size(height: int, width: int, recipe: NsaRecipe, rng: np.random.Generator) -> tuple[int, int]:
     """Height and width of a patch in pixels: twice the gamma-distributed half-sizes, within the bounds."""
-    half = SIZE_OFFSET + rng.gamma(GAMMA_SHAPE, GAMMA_SCALE, size=2)
+    least, scale = recipe.sizes[int(rng.integers(len(recipe.sizes)))]
+    half = least + rng.gamma(GAMMA_SHAPE, scale, size=2)
     tall = float(np.clip(half[0], *recipe.half_height)) * height
     wide = float(np.clip(half[1], *recipe.half_width)) * width
     return _side(2 * tall, height), _side(2 * wide, width)
@@ -175,9 +179,7 @@ def _resized(
         )
     ]
     factor = min(max(factor, *(low for low, _ in bounds)), *(high for _, high in bounds))
-    height, width = (
-        _side(length * factor, side) for length, side in zip(patch_part.shape, picture_size, strict=True)
-    )
+    height, width = (_side(length * factor, side) for length, side in zip(patch_part.shape, picture_size, strict=True))
     if (height, width) == patch_part.shape:
         return patch, patch_part
     resized = with_channel_axis(np.asarray(cv2.resize(patch, (width, height)), dtype=np.uint8))
@@ -187,7 +189,8 @@ def _resized(
 
 def _all_but_rim(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     mask = np.zeros(shape, bool)
-    mask[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX] = True
+    down, right = (min(RIM_PX, max(1, side // 4)) for side in shape)
+    mask[down:-down, right:-right] = True
     return mask
 
 

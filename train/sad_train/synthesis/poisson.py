@@ -1,9 +1,9 @@
 """Seamless cloning (Pérez et al., "Poisson Image Editing", 2003) by a direct sine transform.
 
-The guidance field is the source's gradient where both ends of an edge lie in the mask and the destination's elsewhere;
-with `mixed`, the stronger of the two inside the mask. The Poisson equation on the patch's rectangle, with the
-destination as its border, is diagonal under the type-I discrete sine transform, so it is solved exactly in
-O(n log n). `cv2.seamlessClone` solves the same system on a mask eroded by three pixels (its `mixed` compares sums of
+The guidance field is the source's gradient inside the mask and the destination's elsewhere, an edge between two pixels
+belonging to the upper or left one as in OpenCV; with `mixed`, the stronger of the two inside the mask. The Poisson
+equation on the patch's rectangle, with the destination as its border, is diagonal under the type-I discrete sine
+transform, so it is solved exactly in O(n log n). `cv2.seamlessClone` solves the same system on a mask eroded by three pixels (its `mixed` compares sums of
 gradients instead of each); tests hold the two together.
 """
 
@@ -27,8 +27,8 @@ def poisson_blend(
     """
     target = destination.astype(np.float32)
     guide = source.astype(np.float32)
-    rows = _guidance(np.diff(target, axis=0), np.diff(guide, axis=0), mask[1:] & mask[:-1], mixed)
-    columns = _guidance(np.diff(target, axis=1), np.diff(guide, axis=1), mask[:, 1:] & mask[:, :-1], mixed)
+    rows = _guidance(np.diff(target, axis=0), np.diff(guide, axis=0), mask[:-1], mixed)
+    columns = _guidance(np.diff(target, axis=1), np.diff(guide, axis=1), mask[:, :-1], mixed)
     divergence = np.diff(rows, axis=0)[:, 1:-1] + np.diff(columns, axis=1)[1:-1, :]
     divergence[0] -= target[0, 1:-1]
     divergence[-1] -= target[-1, 1:-1]

@@ -47,9 +47,12 @@ def write_dataset(
     n_defect: int,
     seed: int,
     size_px: int = 256,
+    defect_px: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """`n_defect` is the total, spread evenly over the part's kinds. `progress` gets (done, total).
+    """`n_defect` is the total, spread evenly over the part's kinds; `defect_px` as for `render`.
+
+    `progress` gets (done, total).
 
     The set appears under `folder` only when it is complete. A killed run leaves `.NAME.PID.partial` beside
     it, which may be deleted.
@@ -64,7 +67,7 @@ def write_dataset(
     try:
         (partial / "train" / GOOD).mkdir(parents=True)
         for done, shot in enumerate(shots, start=1):
-            _take(partial, part, shot, seed, size_px)
+            _take(partial, part, shot, seed, size_px, defect_px)
             if progress is not None:
                 progress(done, len(shots))
         _move(partial, folder)
@@ -85,8 +88,8 @@ def _shots(part: str, n_train: int, n_good: int, n_defect: int) -> Iterator[Shot
         yield Shot(DEFECT_FROM + number, kinds[kind], image, mask)
 
 
-def _take(root: Path, part: str, shot: Shot, seed: int, size_px: int) -> None:
-    rendered = render(part, seed=seed, index=shot.index, defect=shot.defect, size_px=size_px)
+def _take(root: Path, part: str, shot: Shot, seed: int, size_px: int, defect_px: float | None) -> None:
+    rendered = render(part, seed=seed, index=shot.index, defect=shot.defect, size_px=size_px, defect_px=defect_px)
     _write_png(root / shot.image, rendered.image)
     if shot.mask is not None:
         _write_png(root / shot.mask, rendered.mask)

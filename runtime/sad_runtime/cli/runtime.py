@@ -1,0 +1,155 @@
+"""`sad-runtime`: inspects what a camera sees with a bundle, and publishes the verdicts."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sad_runtime.cli.command import command_parser, run_command
+from sad_runtime.config import StationConfig, TriggerMode
+from sad_runtime.errors import UsageError
+from sad_runtime.presets import preset_path
+from sad_runtime.schema import parse, read_yaml
+from sad_runtime.selection import Selection, selected, shifted
+from sad_runtime.station import Station
+from sad_runtime.stopping import StopRequest
+
+log = logging.getLogger("sad.runtime")
+CLOSING_S = 8.0
+"""What flushing the feed, the journal and the pictures may take at most after the last part's deadline."""
+SWITCH_S = 0.0005
+"""A thread that reads back a page of the journal may hold up the loop for so long, not for Python's usual 5 ms."""
+PROG = "sad-runtime"
+EXAMPLES = """\
+  sad-runtime --camera 0 --bundle capsule.sad               a USB camera, every picture is a part
+  sad-runtime --camera 0 --bundle capsule.sad --trigger software --deadline 200
+  sad-runtime --camera folder:parts/test --bundle capsule.sad    replay pictures, then end
+  sad-runtime --camera demo:washer --bundle washer.sad      rendered parts, no camera needed
+  sad-runtime --config configs/station.yaml --check         is everything in order? opens no device
+  sad-tail                                                  in a second window: watch the verdicts"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(_parser(), _run, argv)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    selection = selected(_configuration(arguments), arguments.bundle, arguments.threshold)
+    if arguments.check:
+        print(f"{PROG}: station {selection.config.station} is in order; nothing was opened")
+        return 0
+    selection.folder.make()
+    sys.setswitchinterval(SWITCH_S)
+    before, threading.excepthook = threading.excepthook, _fail_stop
+    try:
+        with StopRequest(selection.recipe.deadline_ms / 1e3 + CLOSING_S) as stop:
+            station = _ran(selection, stop.requested, arguments.limit)
+    finally:
+        threading.excepthook = before
+    print(station.tally.table(), file=sys.stderr)
+    return 0
+
+
+def _ran(selection: Selection, stop: threading.Event, limit: int) -> Station:
+    log.info("camera %s, trigger %s", selection.camera.uri, selection.config.trigger.mode.value)
+    log.info("deadline %d ms, state in %s", selection.recipe.deadline_ms, selection.folder.folder)
+    with Station(
+        selection.config, selection.recipe, selection.camera, selection.folder, stop=stop, limit=limit
+    ) as station:
+        station.run()
+    return station
+
+
+def _fail_stop(crash: threading.ExceptHookArgs) -> None:
+    """A thread that died takes the process with it: no line is to run on with half a runtime."""
+    name = crash.thread.name if crash.thread else "a thread"
+    kind = crash.exc_type
+    log.critical("%s failed; leaving", name, exc_info=(kind, crash.exc_value or kind(), crash.exc_traceback))
+    os._exit(1)
+
+
+def _configuration(arguments: argparse.Namespace) -> StationConfig:
+    """The file or preset, with the flags over it."""
+    if arguments.config and arguments.preset:
+        raise UsageError("give --config or --preset, not both")
+    path = preset_path(arguments.preset) if arguments.preset else arguments.config
+    base = read_yaml(StationConfig, path) if path else StationConfig()
+    values = base.model_dump()
+    for keys, value in _flags(arguments).items():
+        if value is not None:
+            *sections, key = keys.split(".")
+            target: dict[str, Any] = values
+            for section in sections:
+                target = target[section]
+            target[key] = value
+    _shift_ports(values["feed"], arguments.port_offset)
+    return parse(StationConfig, values, str(path) if path else "command line")
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "station": arguments.station,
+        "camera.uri": arguments.camera,
+        "backend": arguments.backend,
+        "precision": arguments.precision,
+        "threads": arguments.threads,
+        "trigger.mode": arguments.trigger,
+        "trigger.interval_ms": arguments.interval,
+        "trigger.deadline_ms": arguments.deadline,
+        "state": str(arguments.state) if arguments.state else None,
+        "feed.decisions": arguments.decisions,
+        "feed.heatmaps": arguments.heatmaps,
+        "feed.snapshot": arguments.snapshot,
+        "feed.commands": arguments.commands,
+    }
+
+
+def _shift_ports(feed: dict[str, Any], ports: int) -> None:
+    feed["decisions"] = [shifted(address, ports) for address in feed["decisions"]]
+    for name in ("heatmaps", "snapshot", "commands"):
+        feed[name] = shifted(feed[name], ports)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_parser(PROG, "Inspect what a camera sees, and publish a verdict on every part.", EXAMPLES)
+    add = parser.add_argument
+    what = parser.add_argument_group("what to inspect with what")
+    what.add_argument("--camera", metavar="URI", help="0, /dev/v4l/by-id/NAME, FILE.mp4, folder:PATH, demo:PART")
+    what.add_argument("--bundle", type=Path, metavar="FILE", help="the .sad file (default: the active recipe's)")
+    what.add_argument("--config", type=Path, metavar="FILE", help="the station's YAML file; flags override it")
+    what.add_argument("--preset", metavar="NAME", help="a YAML file that ships with sad, e.g. station-demo")
+    what.add_argument("--station", metavar="NAME", help="name of this station (default: line1)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--backend", metavar="NAME", help="auto, openvino, onnxruntime, constant[:SCORE]")
+    how.add_argument("--precision", metavar="NAME", help="which model of the bundle (default: fp32)")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads for the model; 0: the engine decides")
+    how.add_argument("--threshold", type=float, metavar="S", help="overrides the threshold in force, for trying out")
+    how.add_argument(
+        "--trigger", choices=[mode.value for mode in TriggerMode], help="what makes a part (default: free)"
+    )
+    how.add_argument("--interval", type=int, metavar="MS", help="milliseconds between parts with --trigger interval")
+    how.add_argument("--deadline", type=int, metavar="MS", help="verdict at the latest so long after the trigger")
+    how.add_argument("--limit", type=int, default=0, metavar="N", help="end after N parts")
+    feed = parser.add_argument_group("where")
+    feed.add_argument("--state", type=Path, metavar="DIR", help="folder for journal, pictures and thresholds")
+    feed.add_argument(
+        "--decisions", action="append", metavar="ADDR", help="default tcp://127.0.0.1:5555; may be repeated"
+    )
+    feed.add_argument("--heatmaps", metavar="ADDR", help="default tcp://127.0.0.1:5556")
+    feed.add_argument("--snapshot", metavar="ADDR", help="default tcp://127.0.0.1:5557")
+    feed.add_argument("--commands", metavar="ADDR", help="default: a socket file in the state folder")
+    feed.add_argument(
+        "--port-offset", type=int, default=0, metavar="N", help="moves all ports; 10 for the second station of a box"
+    )
+    add("--check", action="store_true", help="check everything that can be checked without opening a device, and end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

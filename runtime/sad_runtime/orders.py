@@ -1,0 +1,79 @@
+"""What the command socket asks for, turned into what the station does. Called in the feed's command thread.
+
+Every trigger that is understood gets a decision, also one that is refused. The reply to `recipe` comes when the
+change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING
+
+from sad_runtime.config import TriggerMode
+from sad_runtime.errors import SadError
+from sad_runtime.messages import Command, CommandReply
+from sad_runtime.part import Part
+from sad_runtime.verdict import Reason
+
+if TYPE_CHECKING:
+    from sad_runtime.station import Station
+
+CHANGE_OVER_S = 120.0
+BACKLOG_S = 0.05
+"""Triggers read so soon after a change-over were sent during it: nobody knows how old they are."""
+
+
+class Orders:
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._backlog_until_s = 0.0
+
+    def __call__(self, command: Command) -> CommandReply:
+        error = self._carried_out(command)
+        return CommandReply(id=command.id, ok=error is None, error=error)
+
+    def _carried_out(self, command: Command) -> str | None:
+        """None, or why not."""
+        station = self._station
+        if command.op == "trigger":
+            return self._trigger(command)
+        if command.op == "recipe":
+            return self._change_over(command.recipe or 0)
+        if command.op == "ack":
+            station.equipment.journal.acknowledge(station.equipment.run, command.seq or 0)
+        elif command.op in ("pause", "resume"):
+            station.standing.paused = command.op == "pause"
+        elif command.op == "resync":
+            station.equipment.happenings.tell("resync", "info", "resync by command")
+        return None
+
+    def _trigger(self, command: Command) -> str | None:
+        started_ns = time.monotonic_ns()
+        station = self._station
+        mode = station.trigger.mode
+        if mode is not TriggerMode.SOFTWARE:
+            return f"this station's trigger is '{mode.value}'; start it with --trigger software"
+        part = Part(
+            started_ns=started_ns,
+            deadline_ms=command.deadline_ms or station.changes.recipe.deadline_ms,
+            trigger_id=command.trigger_id,
+            part_id=command.part_id,
+            encoder=command.encoder,
+        )
+        if time.monotonic() < self._backlog_until_s:
+            station.intake.refuse(part, Reason.NOT_ONLINE)
+            return Reason.NOT_ONLINE.value
+        reason = station.intake.hand_in(part)
+        return None if reason is None else reason.value
+
+    def _change_over(self, recipe: int) -> str | None:
+        try:
+            self._station.changes.order(recipe).result(CHANGE_OVER_S)
+        except SadError as error:
+            return str(error)
+        except FutureTimeout:
+            return f"recipe {recipe} was not loaded within {CHANGE_OVER_S:.0f} s"
+        finally:
+            self._backlog_until_s = time.monotonic() + BACKLOG_S
+        return None

@@ -1,0 +1,58 @@
+"""The folder that a station keeps its journal, pictures, thresholds and lock in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from sad_runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """`STATE/STATION/` and what lies in it."""
+
+    root: Path
+    station: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.station
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.sqlite"
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
+    def thresholds(self) -> Path:
+        return self.folder / "thresholds.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    def make(self) -> None:
+        """Creates the folder. Raises UsageError where it cannot be written; a full disk is no reason not to start."""
+        try:
+            self.pictures.mkdir(parents=True, exist_ok=True, mode=0o750)
+        except OSError as error:
+            raise UsageError(self._not_writable(error.strerror or str(error))) from None
+        if not os.access(self.folder, os.W_OK | os.X_OK) or not os.access(self.pictures, os.W_OK | os.X_OK):
+            raise UsageError(self._not_writable("read-only, or not this user's"))
+
+    def _not_writable(self, why: str) -> str:
+        return (
+            f"{self.folder}: the station's folder cannot be written ({why}). "
+            "Name another one with --state DIR, or mend the rights of this one."
+        )
+
+
+def default_state_root() -> Path:
+    return Path(platformdirs.user_state_dir("sad"))

@@ -1,0 +1,269 @@
+"""A station: from frame to verdict, part after part.
+
+    run      opens the camera and the model, proves it on its golden pictures, says Ready, and turns until the end
+    turn     a trigger or a picture makes a part; it gets a picture; the picture is inspected; the part is answered
+    finish   what still waits is refused, `stopping` is told
+
+This is the loop, in the thread that opened the station. Beside it run the watchdog (watchdog.py), which answers a part
+whose deadline comes before its verdict, and the command thread (orders.py). All answers go through the one place that
+numbers, records and publishes (answers.py). Nothing but a complete, fresh inspection ever becomes a PASS.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from contextlib import ExitStack
+from types import TracebackType
+
+from sad_runtime.cameras.base import Camera, EndOfStream, Frame
+from sad_runtime.change_over import ChangeOver
+from sad_runtime.config import StationConfig, TriggerMode
+from sad_runtime.equipment import Equipment
+from sad_runtime.errors import BackendError, CameraError, DataError
+from sad_runtime.intake import Intake
+from sad_runtime.orders import Orders
+from sad_runtime.part import Finding, Part, Stage, invalid
+from sad_runtime.recipes import Recipe
+from sad_runtime.sight import Sight
+from sad_runtime.standing import Standing
+from sad_runtime.state_folder import StateFolder
+from sad_runtime.ticking import TICK_S, ticking
+from sad_runtime.triggers import Clock
+from sad_runtime.verdict import Reason, State
+
+log = logging.getLogger("sad.station")
+AUDIENCE_S = 1.0
+
+
+class Station:
+    """Opened by `with`, then `run` once. Setting `stop` ends the run after the part in hand."""
+
+    def __init__(
+        self,
+        config: StationConfig,
+        recipe: Recipe,
+        camera: Camera,
+        folder: StateFolder,
+        *,
+        stop: threading.Event,
+        limit: int = 0,
+    ) -> None:
+        """`limit`: end after so many parts; 0 goes on."""
+        self.equipment = Equipment(config, folder, Orders(self))
+        self.feed, self.tally = self.equipment.feed, self.equipment.tally
+        self.trigger = config.trigger
+        self.standing = Standing(self.feed, stop, recipe)
+        self.intake = Intake(self.standing, config.trigger.queue, self._answer)
+        self.changes = ChangeOver(recipe, config, folder.thresholds)
+        self._tell = self.equipment.happenings.tell
+        self._sight = Sight(camera, config.camera.silent_after_s)
+        self._name, self._limit = config.station, limit
+        self._ticks = itertools.count(1)
+        self._since_ns = 0
+        self._ended = False
+        self._last_trouble: Reason | None = None
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Station:
+        with ExitStack() as opening:
+            opening.enter_context(self.equipment)
+            opening.callback(self.changes.close)
+            opening.callback(self._sight.close)
+            opening.enter_context(self.intake)
+            self._opened = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Returns at the regular end of the source, after `limit` parts, or when the station is to stop."""
+        self.standing.enter(State.PREOPERATIONAL)
+        with ticking(self.feed.tick):
+            self._sight.open()
+            self.changes.load()
+        self.equipment.answers.judge = self.changes.recipe.judge()
+        self.standing.enter(State.READY)
+        self._tell("ready", "info", f"Ready: station {self._name}, run {self.equipment.run}")
+        self._wait_for_audience()
+        with ExitStack() as stack:
+            self._to_work()
+            if self.trigger.mode is TriggerMode.INTERVAL:
+                stack.enter_context(Clock(self.trigger.interval_ms or 1000, self._pull))
+            while not self._over():
+                self._turn()
+        self._finish()
+
+    def _turn(self) -> None:
+        self.standing.tick()
+        if self.changes.ordered:
+            self._change_over()
+        if self.standing.paused:
+            self._rest()
+            return
+        part = self._free_part() if self.trigger.mode is TriggerMode.FREE else self._triggered_part()
+        if part is not None:
+            self._answer(part, self._finding(part))
+        if self.standing.state is State.SINGLE_EXECUTION:
+            self.standing.enter(State.READY)
+
+    def _over(self) -> bool:
+        full = bool(self._limit) and self.equipment.answers.seq_last >= self._limit
+        return self.standing.stop.is_set() or self._ended or full
+
+    def _finish(self) -> None:
+        self.standing.enter(State.HALTED)
+        self.intake.refuse_waiting(Reason.NOT_ONLINE)
+        why = "asked to" if self.standing.stop.is_set() else "end of the pictures" if self._ended else "limit reached"
+        self._tell("stopping", "info", f"stopping after {self.tally.parts} parts: {why}")
+
+    # -- a part and its picture
+
+    def _free_part(self) -> Part | None:
+        """The next picture as a part. It starts at its capture."""
+        frame = self._grab(TICK_S)
+        if frame is None or frame.mono_ns < self._since_ns:
+            return None
+        part = Part(frame.mono_ns, self.changes.recipe.deadline_ms, frame=frame, stage=Stage.INSPECTING)
+        part.latency_ms = {"wait": part.age_ms(), "grab": frame.grab_ms}
+        self.intake.watch(part)
+        return part
+
+    def _triggered_part(self) -> Part | None:
+        """The next trigger as a part with its picture; None when there is none, or when it was answered without one."""
+        part = self.intake.next_part(TICK_S)
+        if part is None:
+            if self._sight.camera.live:
+                self._grab(0.0)  # so that a camera which went away is noticed before the next part comes
+            return None
+        if self.trigger.mode is TriggerMode.SOFTWARE:
+            self.standing.enter(State.SINGLE_EXECUTION)
+        part.latency_ms["wait"] = part.age_ms()
+        part.stage = Stage.GRABBING
+        while not part.answered:
+            self.standing.tick()
+            frame = self._grab(TICK_S, part)
+            if self._ended:
+                self.intake.refuse(part, Reason.NO_IMAGE)
+            elif frame is not None and frame.mono_ns >= part.started_ns:
+                part.frame, part.stage = frame, Stage.INSPECTING
+                part.latency_ms["grab"] = part.age_ms() - part.latency_ms["wait"]
+                return part
+        return None
+
+    def _grab(self, timeout_s: float, waiting: Part | None = None) -> Frame | None:
+        try:
+            frame = self._sight.grab(timeout_s)
+        except EndOfStream:
+            self._ended = True
+            return None
+        except CameraError as error:
+            self._lose_sight(str(error), waiting)
+            return None
+        if frame is not None:
+            self.feed.saw_frame(frame.mono_ns)
+        return frame
+
+    # -- its verdict
+
+    def _finding(self, part: Part) -> Finding:
+        frame = part.frame
+        if frame is None or frame.picture is None or not self._sight.fits(frame):
+            return self._trouble(Reason.INCOMPLETE, f"not a whole picture: {frame.source if frame else 'none'}")
+        if time.monotonic_ns() >= part.last_call_ns:
+            return invalid(Reason.LATE)
+        try:
+            found = self.changes.inspector.inspect(frame.picture)
+        except DataError as error:
+            return self._trouble(Reason.INCOMPLETE, str(error))
+        except BackendError as error:
+            return self._trouble(Reason.INFERENCE_ERROR, str(error))
+        except Exception as error:
+            log.exception("inspection failed")  # the edge of the process: whatever it was, the part is INVALID
+            return self._trouble(Reason.INFERENCE_ERROR, f"{type(error).__name__}: {error}")
+        self._last_trouble = None
+        return Finding(found.verdict, found.reason, found)
+
+    def _trouble(self, reason: Reason, text: str) -> Finding:
+        """INVALID; the first of a row is told as an event."""
+        if reason is not self._last_trouble:
+            self._last_trouble = reason
+            self._tell(reason.value, "error", text)
+        return invalid(reason)
+
+    def _answer(self, part: Part, finding: Finding) -> None:
+        """From any thread; the second answer to a part is dropped."""
+        recipe, found, frame = self.changes.recipe, finding.inspection, part.frame
+        decision = self.equipment.answers.answer(part, finding)
+        if decision is None:
+            log.info("a part was answered before its result came; the result is discarded")
+            return
+        if found is not None:
+            self.feed.offer_heatmap(decision.seq, found.heatmap, recipe.thresholds, recipe.roi)
+        self.equipment.pictures.keep(decision, frame.picture if frame else None, found, recipe.thresholds)
+
+    def _pull(self) -> None:
+        """A tick of the interval clock. While paused there is nothing to inspect."""
+        if not self.standing.paused:
+            deadline_ms = self.changes.recipe.deadline_ms
+            self.intake.hand_in(Part(time.monotonic_ns(), deadline_ms, trigger_id=next(self._ticks)))
+
+    # -- when the line does not run
+
+    def _to_work(self) -> None:
+        """Into the state of an idle or a running line; pictures taken before this moment do not count."""
+        self._since_ns = time.monotonic_ns()
+        idle = self.trigger.mode is TriggerMode.SOFTWARE
+        self.standing.enter(State.READY if idle else State.CONTINUOUS_EXECUTION)
+
+    def _wait_for_audience(self) -> None:
+        """A source that ends begins when somebody listens, or after a second without; triggers wait for nobody."""
+        if self.trigger.mode is TriggerMode.SOFTWARE:
+            return
+        end_s = time.monotonic() + AUDIENCE_S
+        while not self._sight.camera.endless and time.monotonic() < end_s and self.standing.idle(0.01):
+            if self.feed.decision_subscribers():
+                return
+
+    def _rest(self) -> None:
+        """Halted until `resume`."""
+        self.standing.enter(State.HALTED)
+        self._tell("paused", "info", "paused by command; triggers are answered as not online")
+        while self.standing.paused and self.standing.idle(TICK_S):
+            self.intake.refuse_waiting(Reason.NOT_ONLINE)
+            if self.changes.ordered:
+                self._change_over()
+        if not self.standing.paused:
+            self._tell("resumed", "info", "resumed by command")
+            self._to_work()
+
+    def _change_over(self) -> None:
+        self.standing.enter(State.PREOPERATIONAL)
+        self.intake.refuse_waiting(Reason.NOT_ONLINE)
+        with ticking(self.feed.tick):
+            self.changes.carry_out(self._tell)
+        self.standing.recipe = self.changes.recipe
+        self.equipment.answers.judge = self.changes.recipe.judge()
+        self._to_work()
+
+    def _lose_sight(self, why: str, waiting: Part | None) -> None:
+        """Error until the camera delivers again. Parts that wait for a picture are told at once that there is none."""
+        self.standing.enter(State.ERROR)
+        self._tell("camera_lost", "error", why)
+        if waiting is not None:
+            self.intake.refuse(waiting, Reason.NO_IMAGE)
+        self.intake.refuse_waiting(Reason.NO_IMAGE)
+        if self._sight.reopen(self._between_tries, self.feed.tick):
+            self._tell("camera_back", "info", f"camera {self._sight.camera.uri} delivers again")
+            self._to_work()
+
+    def _between_tries(self, seconds: float) -> bool:
+        self.changes.refuse_orders("the camera is lost; no change-over now")
+        return self.standing.idle(seconds)

@@ -1,0 +1,93 @@
+"""What a station judges by: the bundle's thresholds, those set on the line, and the scores that p-values rest on."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sad_runtime.bundle import read_bundle, write_bundle
+from sad_runtime.config import RecipeConfig, StationConfig
+from sad_runtime.errors import BundleError
+from sad_runtime.recipes import opened, recipe_from
+
+
+@pytest.fixture
+def scored(tmp_path: Path, tiny_bundle: Path) -> Path:
+    """The tiny bundle with the scores of nine good calibration parts."""
+    return with_file(tiny_bundle, tmp_path / "scored.sad", scores([0.9, 0.1, 0.5]))
+
+
+def scores(values: list[float]) -> bytes:
+    data = io.BytesIO()
+    np.savez(data, fp32_score=np.array(values, np.float32))
+    return data.getvalue()
+
+
+def with_file(source: Path, path: Path, calibration: bytes) -> Path:
+    bundle = read_bundle(source)
+    files = {name: data for name, data in bundle.files.items() if name not in ("manifest.json", "digests.txt")}
+    write_bundle(path, bundle.manifest, files | {"calibration.npz": calibration})
+    return path
+
+
+def line_side(path: Path, digest: str, **changes: Any) -> None:
+    entry: dict[str, Any] = {
+        "revision": 1,
+        "set_at": "2026-01-01T00:00:00+00:00",
+        "model_digest": digest,
+        "precision": "fp32",
+        "backend": "onnxruntime",
+        "score_threshold": 2.5,
+        "pixel_threshold": 3.5,
+        "heatmap_low": 0.5,
+        "decision": {"target_false_reject": None, "guaranteed_false_reject": 0.1, "method": "split-conformal", "n": 9},
+        "good_scores": [0.3, 0.2],
+    }
+    path.write_text(json.dumps({"entries": [entry | changes]}))
+
+
+def test_the_bundles_own_thresholds_and_scores_are_used_first(tmp_path: Path, scored: Path) -> None:
+    config = StationConfig(backend="onnxruntime")
+    recipe = recipe_from(3, RecipeConfig(bundle=str(scored)), config, tmp_path / "none.json")
+    assert (recipe.thresholds.score, recipe.thresholds.revision, recipe.deadline_ms) == (4.0, 0, 1000)
+    assert recipe.good_scores == pytest.approx([0.1, 0.5, 0.9])
+    assert (recipe.judge().recipe, recipe.judge().threshold, recipe.judge().simulated) == (3, 4.0, False)
+
+
+def test_thresholds_set_on_the_line_for_this_very_model_go_before_them(tmp_path: Path, scored: Path) -> None:
+    digest = read_bundle(scored).manifest.precisions["fp32"].sha256
+    line_side(tmp_path / "thresholds.json", digest)
+    wanted = RecipeConfig(bundle=str(scored))
+    recipe = recipe_from(0, wanted, StationConfig(backend="onnxruntime"), tmp_path / "thresholds.json")
+    assert (recipe.thresholds.score, recipe.thresholds.revision) == (2.5, 1)
+    assert recipe.good_scores == [0.2, 0.3]
+    other = recipe_from(0, wanted, StationConfig(backend="openvino"), tmp_path / "thresholds.json")
+    assert other.thresholds.score == 4.0
+
+
+def test_a_bundle_without_scores_gives_no_small_p_values_and_a_damaged_list_is_refused(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    config = StationConfig(backend="onnxruntime")
+    assert recipe_from(0, RecipeConfig(bundle=str(tiny_bundle)), config, tmp_path / "none").good_scores == []
+    damaged = with_file(tiny_bundle, tmp_path / "damaged.sad", b"no arrays")
+    with pytest.raises(BundleError, match=r"calibration\.npz cannot be read"):
+        recipe_from(0, RecipeConfig(bundle=str(damaged)), config, tmp_path / "none")
+    data = io.BytesIO()
+    np.savez(data, fp32_score=np.array([{"a": 1}], dtype=object))
+    pickled = with_file(tiny_bundle, tmp_path / "pickled.sad", data.getvalue())
+    with pytest.raises(BundleError, match=r"calibration\.npz cannot be read"):
+        recipe_from(0, RecipeConfig(bundle=str(pickled)), config, tmp_path / "none")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_opened_recipe_has_proved_itself(tmp_path: Path, tiny_bundle: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    recipe = recipe_from(0, RecipeConfig(bundle=str(tiny_bundle)), StationConfig(backend=backend), tmp_path / "none")
+    with opened(recipe, threads=1) as inspector:
+        assert inspector.backend.name == backend
