@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sad_runtime.feed import Feed, FeedConfig
+from sad_runtime.feed.publisher import Feed, FeedConfig
 from sad_runtime.identity import boot_id
 from sad_runtime.messages import SNAPSHOT_PAGE, Command, CommandReply, Decision, SnapshotReply, SnapshotRequest
 from sad_runtime.verdict import Reason, Verdict

@@ -20,12 +20,12 @@ from bundles import good_picture
 from sad_runtime.backends.base import Backend, Outputs
 from sad_runtime.bundle import DIGESTS, MANIFEST, read_bundle, write_bundle
 from sad_runtime.cameras.base import Camera, Frame, frame_now
-from sad_runtime.config import StationConfig
 from sad_runtime.errors import BackendError, CameraError
 from sad_runtime.messages import Command, CommandReply, Decision, Event, Heartbeat, decode, decode_published, encode
 from sad_runtime.schema import parse
-from sad_runtime.selection import selected
-from sad_runtime.station import Station
+from sad_runtime.station.config import StationConfig
+from sad_runtime.station.selection import selected
+from sad_runtime.station.station import Station
 
 FREE = "tcp://127.0.0.1:*"
 PATIENCE_S = 10.0

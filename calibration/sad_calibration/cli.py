@@ -18,10 +18,10 @@ from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import backend_for
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.cli.command import command_parser, rate, run_command
-from sad_runtime.config import STATION_NAME
 from sad_runtime.errors import GateFailed, UsageError
 from sad_runtime.manifest import Roi
-from sad_runtime.state_folder import StateFolder, default_state_root
+from sad_runtime.station.config import STATION_NAME
+from sad_runtime.station.state_folder import StateFolder, default_state_root
 from sad_runtime.thresholds import History, append_history, read_history
 
 EXAMPLES = """\

@@ -25,8 +25,8 @@ from sad_train.metrics.pixel_counts import JudgedMap, judged_map
 
 RATE_LIMIT = 0.02
 AGREEMENT = 0.01
-"""Largest mean difference between engines that passes for rounding, as a share of the reference's own spread. Engines of one
-fp32 file stand at 1e-6 to 1e-4 of it."""
+"""Largest mean difference between engines that passes for rounding, as a share of the reference's own spread. Engines
+of one fp32 file stand at 1e-6 to 1e-4 of it."""
 NO_CUTS = Thresholds(score=0.0, pixel=float("inf"), heatmap_low=0.0)
 
 

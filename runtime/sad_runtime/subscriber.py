@@ -6,7 +6,7 @@
                 ...
 
 Everything happens inside `poll` (and the iterators, which call it): no thread, so `alive` is as fresh as the last poll.
-`ordering.py` decides what is missing, `recovery.py` fetches it. Imports neither numpy nor OpenCV.
+`feed/ordering.py` decides what is missing, `feed/recovery.py` fetches it. Imports neither numpy nor OpenCV.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from types import TracebackType
 import zmq
 
 from sad_runtime.errors import UsageError
+from sad_runtime.feed.ordering import Gap, Ordering
+from sad_runtime.feed.recovery import Context, Recovery
 from sad_runtime.identity import boot_id
 from sad_runtime.messages import (
     MAX_MESSAGE_BYTES,
@@ -32,8 +34,6 @@ from sad_runtime.messages import (
     UnknownMajor,
     decode_published,
 )
-from sad_runtime.ordering import Gap, Ordering
-from sad_runtime.recovery import Context, Recovery
 
 ALIVE_MS = 350.0
 """Three heartbeats missed, and one late."""

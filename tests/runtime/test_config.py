@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from sad_runtime.cameras.table import camera_for
-from sad_runtime.config import StationConfig, TriggerMode
 from sad_runtime.errors import ConfigError, UsageError
 from sad_runtime.presets import preset_path, presets
 from sad_runtime.schema import Strict, parse, read_yaml
-from sad_runtime.selection import shifted, wanted_recipe
+from sad_runtime.station.config import StationConfig, TriggerMode
+from sad_runtime.station.selection import shifted, wanted_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

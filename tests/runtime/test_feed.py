@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from feeds import FREE, STATION, MemoryJournal, a_decision, agree, open_feed, publish, wait_until
 from sad_runtime.decide import Thresholds
 from sad_runtime.errors import ConfigError, SadError, UsageError
-from sad_runtime.feed import Feed, FeedConfig
+from sad_runtime.feed.heartbeat import Identity, Pulse
+from sad_runtime.feed.publisher import Feed, FeedConfig
 from sad_runtime.manifest import Roi
 from sad_runtime.messages import (
     SNAPSHOT_PAGE,
@@ -42,7 +43,6 @@ from sad_runtime.messages import (
     encode,
 )
 from sad_runtime.schema import parse
-from sad_runtime.sockets.heartbeat import Identity, Pulse
 from sad_runtime.verdict import State
 
 Socket = zmq.Socket[bytes]

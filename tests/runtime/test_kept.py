@@ -12,11 +12,11 @@ import pytest
 
 from bundles import good_picture
 from feeds import a_decision
-from sad_runtime.config import PicturesConfig
 from sad_runtime.decide import Thresholds
-from sad_runtime.happenings import Happenings
 from sad_runtime.inspector import Inspection
-from sad_runtime.kept import QUEUE, KeptPictures
+from sad_runtime.journal.kept import QUEUE, KeptPictures
+from sad_runtime.station.config import PicturesConfig
+from sad_runtime.station.happenings import Happenings
 from sad_runtime.verdict import Reason, Verdict
 
 CUTS = Thresholds(4.0, 4.0, 0.5)

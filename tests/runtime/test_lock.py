@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from sad_runtime.errors import AlreadyRunning, UsageError
-from sad_runtime.lock import StationLock
-from sad_runtime.state_folder import StateFolder, default_state_root
+from sad_runtime.station.lock import StationLock
+from sad_runtime.station.state_folder import StateFolder, default_state_root
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from sad_runtime.lock import StationLock
+from sad_runtime.station.lock import StationLock
 with StationLock(Path(sys.argv[1]), "line1"):
     print("held", flush=True)
     time.sleep(60)

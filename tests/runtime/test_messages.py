@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sad_runtime.feed_schema import feed_schema
+from sad_runtime.feed.json_schema import feed_schema
 from sad_runtime.messages import (
     MAX_MESSAGE_BYTES,
     OP_FIELDS,
@@ -149,7 +149,7 @@ def test_the_golden_bytes_fit_the_published_schema(name: str) -> None:
 
 def test_the_published_schema_is_the_one_that_the_models_give() -> None:
     assert json.loads((DOCS / "feed.schema.json").read_text()) == feed_schema(), (
-        "run: python -m sad_runtime.feed_schema > docs/feed.schema.json"
+        "run: python -m sad_runtime.feed.json_schema > docs/feed.schema.json"
     )
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feeds import a_decision
+from sad_runtime.feed.ordering import Gap, Hole, Ordering
 from sad_runtime.messages import Decision, SnapshotReply
-from sad_runtime.ordering import Gap, Hole, Ordering
 
 PAGE = 4
 

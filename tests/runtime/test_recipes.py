@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sad_runtime.bundle import read_bundle, write_bundle
-from sad_runtime.config import RecipeConfig, StationConfig
 from sad_runtime.errors import BundleError
-from sad_runtime.recipes import opened, recipe_from
+from sad_runtime.station.config import RecipeConfig, StationConfig
+from sad_runtime.station.recipes import opened, recipe_from
 
 
 @pytest.fixture

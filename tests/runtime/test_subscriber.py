@@ -18,7 +18,8 @@ import zmq
 import feeds
 from feeds import STATION, MemoryJournal, a_decision, open_feed, publish, wait_until
 from sad_runtime.errors import UsageError
-from sad_runtime.feed import Feed
+from sad_runtime.feed.ordering import Gap
+from sad_runtime.feed.publisher import Feed
 from sad_runtime.messages import (
     Decision,
     Event,
@@ -30,7 +31,6 @@ from sad_runtime.messages import (
     encode,
     topic_of,
 )
-from sad_runtime.ordering import Gap
 from sad_runtime.subscriber import ALIVE_MS, Subscriber
 from sad_runtime.verdict import State
 

@@ -16,7 +16,7 @@ import pytest
 
 from feeds import STATION, MemoryJournal, a_decision, open_feed, publish, wait_until
 from sad_runtime.cli.tail import line_of, main
-from sad_runtime.feed import Feed
+from sad_runtime.feed.publisher import Feed
 from sad_runtime.messages import Decision, Event
 from sad_runtime.verdict import Reason, State, Verdict
 

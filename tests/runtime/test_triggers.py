@@ -13,10 +13,10 @@ from bundles import bad_picture, good_picture
 from sad_runtime.backends.table import BACKENDS
 from sad_runtime.cameras.base import EndOfStream, frame_now
 from sad_runtime.errors import CameraError
-from sad_runtime.part import Part, Stage, overdue
-from sad_runtime.triggers import Clock, TriggerQueue
+from sad_runtime.station.part import Part, Stage, overdue
+from sad_runtime.station.triggers import Clock, TriggerQueue
+from sad_runtime.station.watchdog import Watchdog
 from sad_runtime.verdict import Reason
-from sad_runtime.watchdog import Watchdog
 from stations import Misbehaving, ScriptedCamera, cue, station, without_golden
 
 SOFTWARE: dict[str, Any] = {"trigger": {"mode": "software", "deadline_ms": 300}}

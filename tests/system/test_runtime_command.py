@@ -22,9 +22,9 @@ from sad_runtime.backends.onnxruntime import ONNXRuntimeBackend
 from sad_runtime.cli.runtime import main
 from sad_runtime.decide import Thresholds
 from sad_runtime.inspector import Inspector
+from sad_runtime.journal.replay import Replay
 from sad_runtime.messages import Decision, SnapshotRequest
 from sad_runtime.pictures import encode_png
-from sad_runtime.replay import Replay
 from sad_runtime.subscriber import Subscriber
 from sad_runtime.verdict import Verdict
 

@@ -72,7 +72,7 @@ def test_a_label_lies_between_0_and_1_and_only_where_the_picture_was_touched(cha
     label = anomaly_label(before, after, touched, mode, (K, X0))
     assert label.dtype == np.float32
     assert label.shape == touched.shape
-    assert 0 <= label.min()
+    assert label.min() >= 0
     assert 0 < label.max() <= 1
     assert not label[~touched].any()
 

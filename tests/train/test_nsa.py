@@ -20,21 +20,24 @@ TEXTURE = NsaRecipe(
     label="logistic",
     mixed=False,
     max_patches=3,
+    sizes=((0.03, 0.05),),
     half_height=(0.06, 0.25),
     half_width=(0.06, 0.20),
     resize=(0.7, 1.3),
     background=None,
     min_object=0.7,
     min_overlap=0.25,
+    min_changed_px=50,
     logistic=(1 / 3, 7.0),
 )
 OBJECT = replace(TEXTURE, background=WHITE_GROUND, half_height=(0.06, 0.12), half_width=(0.06, 0.12))
 
 
-def speckled(seed: int, size: int = 96, channels: int = 3) -> Picture:
+def speckled(seed: int, size: int = 96, channels: int = 3, *, grain_px: int = 8) -> Picture:
     """Coarse grain all over, so that a patch from elsewhere shows."""
-    grain = np.random.default_rng(seed).integers(40, 200, (size // 8, size // 8, channels)).astype(np.uint8)
-    return np.asarray(np.kron(grain, np.ones((8, 8, 1), np.uint8)), dtype=np.uint8)
+    across = size // grain_px
+    grain = np.random.default_rng(seed).integers(40, 200, (across, across, channels)).astype(np.uint8)
+    return np.asarray(np.kron(grain, np.ones((grain_px, grain_px, 1), np.uint8)), dtype=np.uint8)
 
 
 def disc(seed: int, size: int = 96, channels: int = 3) -> Picture:
@@ -77,7 +80,7 @@ def test_the_same_seed_makes_the_same_anomaly_and_another_seed_another() -> None
 @pytest.mark.parametrize(("size", "least"), [(32, 3), (96, 15)])
 def test_an_anomaly_has_the_shape_of_its_pictures_and_mostly_shows(channels: int, size: int, least: int) -> None:
     """At 32 px most patches are about as small as the median that labels pass through."""
-    here, there = speckled(1, size, channels), speckled(2, size, channels)
+    here, there = (speckled(seed, size, channels, grain_px=size // 12) for seed in (1, 2))
     kept = here.copy(), there.copy()
     shown = 0
     for seed in range(20):
@@ -86,7 +89,7 @@ def test_an_anomaly_has_the_shape_of_its_pictures_and_mostly_shows(channels: int
         assert made.picture.dtype == np.uint8
         assert made.label.shape == here.shape[:2]
         assert made.label.dtype == np.float32
-        assert 0 <= made.label.min()
+        assert made.label.min() >= 0
         assert made.label.max() <= 1
         shown += bool((made.label > 0.5).any())
     assert shown >= least
@@ -108,12 +111,29 @@ def test_patches_stay_within_the_bounds_and_off_the_border(places: list[tuple[sl
 
 
 def test_a_patch_is_never_too_small_to_show(places: list[tuple[slice, slice]]) -> None:
-    tiny = replace(TEXTURE, half_height=(0.01, 0.01), half_width=(0.01, 0.01))
-    here = speckled(1, 64)
+    tiny = replace(TEXTURE, half_height=(0.01, 0.01), half_width=(0.01, 0.01), min_changed_px=1)
+    here, there = speckled(1, 64, grain_px=2), speckled(2, 64, grain_px=2)
     for seed in range(20):
-        made = nsa_anomaly(here, speckled(2, 64), tiny, np.random.default_rng(seed))
+        made = nsa_anomaly(here, there, tiny, np.random.default_rng(seed))
         assert differs(made.picture, here).any()
     assert {rows.stop - rows.start for rows, _ in places} == {nsa.SMALLEST_PX}
+
+
+def test_a_patch_that_would_change_too_few_pixels_is_dropped() -> None:
+    tiny = replace(TEXTURE, half_height=(0.04, 0.04), half_width=(0.04, 0.04), min_changed_px=65)
+    made = nsa_anomaly(speckled(1), speckled(2), tiny, np.random.default_rng(0))
+    assert made.patches == 0
+    assert made.dropped >= 1
+
+
+def test_sizes_come_from_every_pair_of_the_recipe(places: list[tuple[slice, slice]]) -> None:
+    """A pair whose gamma has no width gives one size: two pairs, two sizes, about equally often."""
+    two = replace(TEXTURE, sizes=((0.07, 0.0), (0.15, 0.0)), resize=(1.0, 1.0), max_patches=1)
+    for seed in range(60):
+        nsa_anomaly(speckled(1), speckled(2), two, np.random.default_rng(seed))
+    heights = [rows.stop - rows.start for rows, _ in places]
+    assert set(heights) == {round(2 * 0.07 * 96), round(2 * 0.15 * 96)}
+    assert 15 < heights.count(min(heights)) < 45
 
 
 @pytest.mark.parametrize("recipe", [TEXTURE, replace(TEXTURE, mixed=True), OBJECT])

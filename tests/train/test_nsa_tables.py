@@ -32,6 +32,7 @@ def test_every_class_of_the_paper_makes_a_recipe(name: str) -> None:
     assert recipe.max_patches == (4 if name in TEXTURES | {"screw", "zipper"} else 3)
     assert recipe.label == "logistic"
     assert recipe.min_overlap == 0.25
+    assert (recipe.sizes, recipe.min_changed_px) == (((0.03, 0.05),), 50)
     for low, high in (recipe.half_height, recipe.half_width):
         assert 0 < low < high <= 0.40
     assert recipe.logistic == PAPER_CLASSES[name].logistic
@@ -58,8 +59,8 @@ def test_without_a_class_everything_is_measured() -> None:
     recipe = recipe_for(NsaConfig(), PROFILE)
     assert recipe.background == Background(30.0, 20.0)
     assert recipe.mixed is False
-    assert recipe.half_height == (0.03, pytest.approx(0.16))
-    assert recipe.half_width == (0.03, pytest.approx(0.32))
+    assert recipe.half_height[1] == pytest.approx(0.4 * 0.4), "the part's box is 0.4 high and 0.8 wide"
+    assert recipe.half_width[1] == pytest.approx(0.4 * 0.8)
     assert recipe.logistic == PROFILE.logistic
 
 
@@ -68,7 +69,6 @@ def test_a_texture_gets_mixed_gradients_and_no_background() -> None:
     recipe = recipe_for(NsaConfig(), texture)
     assert recipe.mixed is True
     assert recipe.background is None
-    assert recipe.max_patches == 4
 
 
 def test_what_the_configuration_says_wins_over_paper_and_measurement() -> None:
@@ -77,6 +77,7 @@ def test_what_the_configuration_says_wins_over_paper_and_measurement() -> None:
         label="binary",
         gradients="mixed",
         max_patches=1,
+        sizes=((0.1, 0.0),),
         half_height=(0.1, 0.2),
         half_width=(0.1, 0.3),
         resize=(1.0, 1.0),
@@ -88,6 +89,7 @@ def test_what_the_configuration_says_wins_over_paper_and_measurement() -> None:
     for config in (said, said.model_copy(update={"paper_class": None})):
         recipe = recipe_for(config, PROFILE)
         assert (recipe.label, recipe.mixed, recipe.max_patches) == ("binary", True, 1)
+        assert recipe.sizes == ((0.1, 0.0),)
         assert (recipe.half_height, recipe.half_width, recipe.resize) == ((0.1, 0.2), (0.1, 0.3), (1.0, 1.0))
         assert recipe.background == Background(128.0, 9.0)
         assert (recipe.min_object, recipe.min_overlap, recipe.logistic) == (0.1, 0.5, (0.5, 9.0))

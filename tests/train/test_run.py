@@ -195,5 +195,5 @@ def test_the_newest_finished_run_is_found(tmp_path: Path) -> None:
 
 
 def test_without_a_finished_run_the_command_to_give_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no finished run here. Run: sad-train"):
+    with pytest.raises(DataError, match=r"no finished run here\. Run: sad-train"):
         newest_finished_run(tmp_path / "runs")

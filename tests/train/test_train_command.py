@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def often(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def half_way(washers: Path, often: Path, tmp_path: Path) -> Iterator[Path]:
+def half_way(washers: Path, often: Path, tmp_path: Path) -> Path:
     """A run that Ctrl-C stopped after 3 of 6 steps."""
     out = tmp_path / "half way"
 
@@ -70,7 +69,7 @@ def half_way(washers: Path, often: Path, tmp_path: Path) -> Iterator[Path]:
         patch.setattr(Progress, "step", stop)
         assert train(washers, out, "--steps", "6", "--config", often) == 130
     assert Run(out).load().step in (3, 4)
-    yield out
+    return out
 
 
 def train(data: Path | str, out: Path, *flags: str | Path) -> int:

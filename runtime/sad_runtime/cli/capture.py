@@ -17,11 +17,11 @@ from sad_runtime.cameras.base import EndOfStream, Frame
 from sad_runtime.cameras.table import camera_for
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.cli.progress import Progress
-from sad_runtime.config import CameraConfig, StationConfig
 from sad_runtime.errors import UsageError
 from sad_runtime.pictures import encode_png
 from sad_runtime.schema import read_yaml
-from sad_runtime.sight import Sight
+from sad_runtime.station.config import CameraConfig, StationConfig
+from sad_runtime.station.sight import Sight
 
 log = logging.getLogger("sad.capture")
 SILENT_S = 30.0

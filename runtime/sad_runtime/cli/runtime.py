@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sad_runtime.cli.command import command_parser, run_command
-from sad_runtime.config import StationConfig, TriggerMode
 from sad_runtime.errors import UsageError
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, read_yaml
-from sad_runtime.selection import Selection, selected, shifted
-from sad_runtime.station import Station
-from sad_runtime.stopping import StopRequest
+from sad_runtime.station.config import StationConfig, TriggerMode
+from sad_runtime.station.selection import Selection, selected, shifted
+from sad_runtime.station.station import Station
+from sad_runtime.station.stopping import StopRequest
 
 log = logging.getLogger("sad.runtime")
 CLOSING_S = 8.0

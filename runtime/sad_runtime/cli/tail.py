@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sad_runtime.cli.command import command_parser, run_command
+from sad_runtime.feed.ordering import Gap
 from sad_runtime.messages import Decision, Event
-from sad_runtime.ordering import Gap
 from sad_runtime.subscriber import Subscriber
 from sad_runtime.verdict import Verdict
 

@@ -1,1 +1,1 @@
-"""Training methods: one file each; `table.py` lists them."""
+"""Training methods: one file each."""

@@ -39,7 +39,7 @@ class NsaRecipe:
     mixed: bool
     max_patches: int
     sizes: tuple[tuple[float, float], ...]
-    """(least, scale) of half-sizes, least + Gamma(2, scale); each patch draws one of the pairs. The paper: (0.03, 0.05)."""
+    """(least, scale) of half-sizes, least + Gamma(2, scale); a patch draws one of the pairs. Paper: (0.03, 0.05)."""
     half_height: tuple[float, float]
     half_width: tuple[float, float]
     resize: tuple[float, float]

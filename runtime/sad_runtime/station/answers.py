@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sad_runtime.inspector import Inspection
-from sad_runtime.journal import Journal
+from sad_runtime.journal.journal import Journal
 from sad_runtime.messages import Decision, Flag
-from sad_runtime.part import Finding, Part
+from sad_runtime.station.part import Finding, Part
 from sad_runtime.verdict import Reason, Verdict
 
 

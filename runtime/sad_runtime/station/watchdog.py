@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sad_runtime.part import Part
+from sad_runtime.station.part import Part
 
 
 class Watchdog(threading.Thread):

@@ -11,10 +11,10 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 
-from sad_runtime.config import StationConfig
 from sad_runtime.errors import SadError, UsageError
 from sad_runtime.inspector import Inspector
-from sad_runtime.recipes import Recipe, opened, recipe_from
+from sad_runtime.station.config import StationConfig
+from sad_runtime.station.recipes import Recipe, opened, recipe_from
 
 
 class ChangeOver:

@@ -8,6 +8,7 @@ import time
 
 import zmq
 
+from sad_runtime.feed.ordering import Hole
 from sad_runtime.messages import (
     I63,
     MAX_MESSAGE_BYTES,
@@ -18,7 +19,6 @@ from sad_runtime.messages import (
     decode,
     encode,
 )
-from sad_runtime.ordering import Hole
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
-from sad_runtime.feed import Feed
-from sad_runtime.recipes import Recipe
-from sad_runtime.ticking import TICK_S
+from sad_runtime.feed.publisher import Feed
+from sad_runtime.station.recipes import Recipe
+from sad_runtime.station.ticking import TICK_S
 from sad_runtime.verdict import State
 
 ONLINE = (State.READY, State.SINGLE_EXECUTION, State.CONTINUOUS_EXECUTION)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from sad_runtime.part import Finding, Part, invalid, overdue
-from sad_runtime.standing import Standing
-from sad_runtime.triggers import TriggerQueue
+from sad_runtime.station.part import Finding, Part, invalid, overdue
+from sad_runtime.station.standing import Standing
+from sad_runtime.station.triggers import TriggerQueue
+from sad_runtime.station.watchdog import Watchdog
 from sad_runtime.verdict import Reason, State
-from sad_runtime.watchdog import Watchdog
 
 
 class Intake:

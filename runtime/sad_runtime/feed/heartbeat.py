@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sad_runtime.feed.decisions import DecisionSocket
 from sad_runtime.messages import Heartbeat, Hello, encode, topic_of
-from sad_runtime.sockets.decisions import DecisionSocket
 from sad_runtime.verdict import State
 
 PERIOD_S = 0.1

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
-from sad_runtime.answers import Answers
-from sad_runtime.config import StationConfig
-from sad_runtime.feed import Feed
-from sad_runtime.happenings import Happenings
+from sad_runtime.feed.publisher import Feed
 from sad_runtime.identity import boot_id, new_run
-from sad_runtime.journal import Journal
-from sad_runtime.kept import KeptPictures
-from sad_runtime.lock import StationLock
+from sad_runtime.journal.journal import Journal
+from sad_runtime.journal.kept import KeptPictures
+from sad_runtime.journal.replay import Replay
 from sad_runtime.messages import Command, CommandReply, Decision
-from sad_runtime.replay import Replay
-from sad_runtime.state_folder import StateFolder
-from sad_runtime.tally import Tally
+from sad_runtime.station.answers import Answers
+from sad_runtime.station.config import StationConfig
+from sad_runtime.station.happenings import Happenings
+from sad_runtime.station.lock import StationLock
+from sad_runtime.station.state_folder import StateFolder
+from sad_runtime.station.tally import Tally
 
 log = logging.getLogger("sad.station")
 

@@ -1,6 +1,6 @@
 """The feed as a JSON Schema, for readers in other languages and for code generators.
 
-    python -m sad_runtime.feed_schema > docs/feed.schema.json
+    python -m sad_runtime.feed.json_schema > docs/feed.schema.json
 
 Made from the models in `messages.py`; what stands below a field there becomes its description here. What the station
 sends is described as sent (every field is there), what is sent to it as it may be sent (fields with a default may be

@@ -15,12 +15,12 @@ import zmq
 from numpy.typing import NDArray
 
 from sad_runtime.decide import Thresholds
+from sad_runtime.feed.address import Context, bind
+from sad_runtime.feed.decisions import MAX_TOPIC_BYTES
+from sad_runtime.feed.heartbeat import Identity
 from sad_runtime.heatmap import encode_jpeg, levels, scale_of
 from sad_runtime.manifest import Roi
 from sad_runtime.messages import Heatmap, encode, topic_of
-from sad_runtime.sockets.address import Context, bind
-from sad_runtime.sockets.decisions import MAX_TOPIC_BYTES
-from sad_runtime.sockets.heartbeat import Identity
 
 PATIENCE_S = 0.1
 """How long a new subscriber may go unseen."""

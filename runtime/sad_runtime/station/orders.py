@@ -10,14 +10,14 @@ import time
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING
 
-from sad_runtime.config import TriggerMode
 from sad_runtime.errors import SadError
 from sad_runtime.messages import Command, CommandReply
-from sad_runtime.part import Part
+from sad_runtime.station.config import TriggerMode
+from sad_runtime.station.part import Part
 from sad_runtime.verdict import Reason
 
 if TYPE_CHECKING:
-    from sad_runtime.station import Station
+    from sad_runtime.station.station import Station
 
 CHANGE_OVER_S = 120.0
 BACKLOG_S = 0.05

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sad_runtime.cameras.base import Camera
 from sad_runtime.cameras.table import camera_for
-from sad_runtime.config import RecipeConfig, StationConfig
 from sad_runtime.errors import UsageError
-from sad_runtime.recipes import Recipe, recipe_from
-from sad_runtime.state_folder import StateFolder, default_state_root
+from sad_runtime.station.config import RecipeConfig, StationConfig
+from sad_runtime.station.recipes import Recipe, recipe_from
+from sad_runtime.station.state_folder import StateFolder, default_state_root
 
 
 @dataclass(frozen=True)

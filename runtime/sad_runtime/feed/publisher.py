@@ -23,6 +23,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sad_runtime.decide import Thresholds
+from sad_runtime.feed.address import Address, AddressOrNone, Context, check_address, ipc_path
+from sad_runtime.feed.decisions import DecisionSocket
+from sad_runtime.feed.heartbeat import Identity, Pulse, Status, keep_beating
+from sad_runtime.feed.heatmaps import HeatmapSocket
+from sad_runtime.feed.requests import RequestSocket, answer_command, answer_snapshot
 from sad_runtime.manifest import Roi
 from sad_runtime.messages import (
     Command,
@@ -36,11 +41,6 @@ from sad_runtime.messages import (
     topic_of,
 )
 from sad_runtime.schema import Strict
-from sad_runtime.sockets.address import Address, AddressOrNone, Context, check_address, ipc_path
-from sad_runtime.sockets.decisions import DecisionSocket
-from sad_runtime.sockets.heartbeat import Identity, Pulse, Status, keep_beating
-from sad_runtime.sockets.heatmaps import HeatmapSocket
-from sad_runtime.sockets.requests import RequestSocket, answer_command, answer_snapshot
 from sad_runtime.verdict import State
 
 MAX_SNAPSHOT_REQUEST_BYTES = 4 * 1024

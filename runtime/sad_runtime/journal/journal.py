@@ -18,10 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sad_runtime.config import JournalConfig
-from sad_runtime.happenings import Happenings
-from sad_runtime.journal_file import Damaged, checkpoint, delete_oldest, is_damage, open_journal, set_aside, wal_bytes
+from sad_runtime.journal.journal_file import (
+    Damaged,
+    checkpoint,
+    delete_oldest,
+    is_damage,
+    open_journal,
+    set_aside,
+    wal_bytes,
+)
 from sad_runtime.messages import Decision, encode
+from sad_runtime.station.config import JournalConfig
+from sad_runtime.station.happenings import Happenings
 
 BATCH = 256
 RETRY_S = 1.0

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import zmq
 
 from sad_runtime.errors import SadError
+from sad_runtime.feed.address import Context, bind
 from sad_runtime.messages import (
     I63,
     SNAPSHOT_PAGE,
@@ -27,7 +28,6 @@ from sad_runtime.messages import (
     encode,
     unpack,
 )
-from sad_runtime.sockets.address import Context, bind
 
 POLL_MS = 100
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 import zmq
 
-from sad_runtime.sockets.address import Context, bind
+from sad_runtime.feed.address import Context, bind
 
 MAX_TOPIC_BYTES = 4096
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from sad_runtime.cameras.base import Camera, Frame
 from sad_runtime.errors import CameraError
-from sad_runtime.ticking import ticking
+from sad_runtime.station.ticking import ticking
 
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 FIRST_FRAME_S = 5.0

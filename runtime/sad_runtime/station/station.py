@@ -19,19 +19,19 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from sad_runtime.cameras.base import Camera, EndOfStream, Frame
-from sad_runtime.change_over import ChangeOver
-from sad_runtime.config import StationConfig, TriggerMode
-from sad_runtime.equipment import Equipment
 from sad_runtime.errors import BackendError, CameraError, DataError
-from sad_runtime.intake import Intake
-from sad_runtime.orders import Orders
-from sad_runtime.part import Finding, Part, Stage, invalid
-from sad_runtime.recipes import Recipe
-from sad_runtime.sight import Sight
-from sad_runtime.standing import Standing
-from sad_runtime.state_folder import StateFolder
-from sad_runtime.ticking import TICK_S, ticking
-from sad_runtime.triggers import Clock
+from sad_runtime.station.change_over import ChangeOver
+from sad_runtime.station.config import StationConfig, TriggerMode
+from sad_runtime.station.equipment import Equipment
+from sad_runtime.station.intake import Intake
+from sad_runtime.station.orders import Orders
+from sad_runtime.station.part import Finding, Part, Stage, invalid
+from sad_runtime.station.recipes import Recipe
+from sad_runtime.station.sight import Sight
+from sad_runtime.station.standing import Standing
+from sad_runtime.station.state_folder import StateFolder
+from sad_runtime.station.ticking import TICK_S, ticking
+from sad_runtime.station.triggers import Clock
 from sad_runtime.verdict import Reason, State
 
 log = logging.getLogger("sad.station")

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from sad_runtime.config import PicturesConfig
 from sad_runtime.decide import Thresholds
 from sad_runtime.errors import DataError
-from sad_runtime.happenings import Happenings
 from sad_runtime.heatmap import encode_jpeg, overlay
 from sad_runtime.inspector import Inspection
 from sad_runtime.messages import Decision
 from sad_runtime.pictures import encode_png
 from sad_runtime.preprocess import Picture
+from sad_runtime.station.config import PicturesConfig
+from sad_runtime.station.happenings import Happenings
 
 QUEUE = 32
 LOOK_AHEAD = 512

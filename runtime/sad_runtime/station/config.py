@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sad_runtime.feed import FeedConfig
+from sad_runtime.feed.publisher import FeedConfig
 from sad_runtime.manifest import Roi
 from sad_runtime.schema import Strict
 from sad_runtime.verdict import Verdict

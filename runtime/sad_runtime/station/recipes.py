@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sad_runtime.answers import Judge
 from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import backend_for, chosen_backend
 from sad_runtime.bundle import Bundle, read_bundle
-from sad_runtime.config import RecipeConfig, StationConfig
 from sad_runtime.decide import Thresholds
 from sad_runtime.errors import BundleError, GateFailed
 from sad_runtime.inspector import Inspector
 from sad_runtime.manifest import Roi
 from sad_runtime.pictures import decode_picture
+from sad_runtime.station.answers import Judge
+from sad_runtime.station.config import RecipeConfig, StationConfig
 from sad_runtime.thresholds import read_history, thresholds_in_force
 
 log = logging.getLogger("sad.recipe")

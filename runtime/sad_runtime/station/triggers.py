@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sad_runtime.part import Part
+from sad_runtime.station.part import Part
 
 
 class TriggerQueue:
