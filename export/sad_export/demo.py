@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=120, help="good pictures to learn from (default: 120)")
     parser.add_argument("--steps", type=int, default=320, help="training steps (default: 320)")
     parser.add_argument("--parts", type=int, default=120, help="parts that run over the line (default: 120)")
+    parser.add_argument(
+        "--defect-px", type=int, default=20, help="size of the defects; 0 draws it, from 3 px up (default: 20)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of pictures and training (default: 1)")
     return run_command(parser, _work, argv)
 
@@ -56,7 +59,7 @@ def _work(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    data = f"demo:{arguments.part}?n={arguments.pictures}&seed={arguments.seed}&good=40&defect=72"
+    data = f"demo:{arguments.part}?n={arguments.pictures}&seed={arguments.seed}&good=40&defect=72&defect_px={arguments.defect_px}"
     bundle = out / f"{arguments.part}.sad"
     _say(1, f"learn from {arguments.pictures} rendered pictures of good parts")
     options = ["--steps", str(arguments.steps), "--seed", str(arguments.seed), "--restart"]
@@ -68,7 +71,7 @@ def _work(arguments: argparse.Namespace) -> int:
     _say(4, f"run a line of {arguments.parts} parts, and receive every decision")
     outcomes = _line(arguments, bundle)
     print("\n" + table(outcomes))
-    write_picture(out / "line.png", bundle, outcomes, LINE_SEED)
+    write_picture(out / "line.png", bundle, outcomes, LINE_SEED, arguments.defect_px or None)
     _say(5, f"done in {clock(time.monotonic() - started)}. Look at:")
     print(f"  {out / 'line.png'}          parts, heatmaps and verdicts of the line")
     print(f"  {out / 'evaluation.html'}   figures, scores and the misses on held-out parts")
@@ -92,6 +95,8 @@ def _command(module: str, arguments: list[str]) -> None:
 def _line(arguments: argparse.Namespace, bundle: Path) -> list[Outcome]:
     """Runs the station in its own process, subscribes, and pairs each decision with the truth."""
     camera = f"demo:{arguments.part}?defects={DEFECTIVE}&seed={LINE_SEED}&fps=20&n={arguments.parts}"
+    if arguments.defect_px:
+        camera += f"&defect_px={arguments.defect_px}"
     with tempfile.TemporaryDirectory(prefix="sad-") as folder:
         addresses = {name: f"ipc://{folder}/{name}" for name in ("decisions", "heatmaps", "snapshot", "commands")}
         flags = [word for name, address in addresses.items() for word in (f"--{name}", address)]

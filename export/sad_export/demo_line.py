@@ -72,20 +72,20 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> str:
     return f"{name:<16}{len(outcomes):>7}{counts[0]:>7}{counts[1]:>7}{counts[2]:>9}{100 * right:>6.0f} %"
 
 
-def write_picture(path: Path, bundle: Path, outcomes: Sequence[Outcome], seed: int) -> None:
+def write_picture(path: Path, bundle: Path, outcomes: Sequence[Outcome], seed: int, defect_px: float | None) -> None:
     """A contact sheet: the first parts of the line, rendered again, each over its heatmap, framed by its verdict."""
     opened = read_bundle(bundle)
     entry = opened.precision("fp32")
     scale = Thresholds(entry.score_threshold, entry.pixel_threshold, entry.heatmap_low)
     with Inspector(backend_for("auto", opened.model("fp32"), opened.manifest.input), scale) as inspector:
-        tiles = [_tile(outcome, inspector, seed) for outcome in outcomes[:SHOWN]]
+        tiles = [_tile(outcome, inspector, seed, defect_px) for outcome in outcomes[:SHOWN]]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
     write_atomically(path, encode_png(np.vstack(rows)))
 
 
-def _tile(outcome: Outcome, inspector: Inspector, seed: int) -> Picture:
-    image = render(outcome.part, seed=seed, index=outcome.index, defect=outcome.kind).image
+def _tile(outcome: Outcome, inspector: Inspector, seed: int, defect_px: float | None) -> Picture:
+    image = render(outcome.part, seed=seed, index=outcome.index, defect=outcome.kind, defect_px=defect_px).image
     found = inspector.inspect(image)
     upper, lower = (
         cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)

@@ -60,7 +60,15 @@ def mask() -> NDArray[np.uint8]:
     return ignored
 
 
-@pytest.fixture(scope="module", params=[(kind, opset) for kind in KINDS for opset in (17, 20)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("small_unet", 17), id="small_unet 17"),
+        pytest.param(("small_unet", 20), id="small_unet 20", marks=pytest.mark.slow),
+        pytest.param(("nsa_resnet18", 17), id="nsa_resnet18 17", marks=pytest.mark.slow),
+        pytest.param(("nsa_resnet18", 20), id="nsa_resnet18 20"),
+    ],
+)
 def exported(request: pytest.FixtureRequest, mask: NDArray[np.uint8]) -> tuple[InspectionGraph, bytes, int]:
     kind, opset = request.param
     graph = graph_of(kind)
@@ -116,6 +124,7 @@ def test_every_engine_gives_the_trained_models_numbers(
     assert (found.heatmap[0, mask > 0] == NEVER).all()
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_bytes() -> None:
     assert onnx_from_graph(graph_of("small_unet")) == onnx_from_graph(graph_of("small_unet"))
 

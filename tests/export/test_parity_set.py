@@ -63,7 +63,7 @@ def test_the_same_seed_makes_the_same_set_and_another_seed_another(goods: NDArra
 
 
 def test_a_set_in_which_no_anomaly_finds_a_place_has_none(recipe: NsaRecipe) -> None:
-    even = np.full((5, 64, 64, 3), 90, np.uint8)
+    even = np.full((5, 32, 32, 3), 90, np.uint8)
     assert kinds(parity_set(even, recipe, seed=0)) == ["good"] * 5
 
 

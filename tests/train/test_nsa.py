@@ -77,7 +77,7 @@ def test_the_same_seed_makes_the_same_anomaly_and_another_seed_another() -> None
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("size", "least"), [(32, 3), (96, 15)])
+@pytest.mark.parametrize(("size", "least"), [(32, 1), (96, 15)])
 def test_an_anomaly_has_the_shape_of_its_pictures_and_mostly_shows(channels: int, size: int, least: int) -> None:
     """At 32 px most patches are about as small as the median that labels pass through."""
     here, there = (speckled(seed, size, channels, grain_px=size // 12) for seed in (1, 2))

@@ -35,7 +35,7 @@ def test_a_demo_uri_is_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("demo:washer?pictures=5", "unknown key 'pictures'; there are defect, good, n, seed, size"),
+        ("demo:washer?pictures=5", "unknown key 'pictures'; there are defect, defect_px, good, n, seed, size"),
         ("demo:washer?n=many", "n takes a whole number, not 'many'"),
         ("demo:washer?n=-3", "whole number"),
         ("demo:", "expected demo:PART"),
