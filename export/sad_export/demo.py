@@ -59,7 +59,8 @@ def _work(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    data = f"demo:{arguments.part}?n={arguments.pictures}&seed={arguments.seed}&good=40&defect=72&defect_px={arguments.defect_px}"
+    counts = f"n={arguments.pictures}&good=40&defect=72"
+    data = f"demo:{arguments.part}?{counts}&seed={arguments.seed}&defect_px={arguments.defect_px}"
     bundle = out / f"{arguments.part}.sad"
     _say(1, f"learn from {arguments.pictures} rendered pictures of good parts")
     options = ["--steps", str(arguments.steps), "--seed", str(arguments.seed), "--restart"]

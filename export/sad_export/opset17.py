@@ -1,7 +1,7 @@
 """Takes a graph from ONNX opset 18 back to 17, which TensorRT 8.x reads; torch's exporter makes nothing older than 18.
 
 onnx's own converter knows no way back for Pad. Of the ops that our graphs may hold (onnx_graph.ALLOWED) opset 18
-changed four: reductions take their axes as an input; Resize and Pad got options, which our graphs leave at what 17 does.
+changed four: reductions take their axes as an input; Resize and Pad got options, which we leave at what 17 does.
 """
 
 from __future__ import annotations

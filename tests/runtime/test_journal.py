@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import sad_runtime.journal.journal as journal_module
 from feeds import a_decision, wait_until
 from sad_runtime.journal.journal import Journal
 from sad_runtime.journal.replay import Replay
@@ -279,3 +280,18 @@ def test_many_threads_may_record_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert len(rows(path)) == 150
+
+
+def test_the_write_ahead_log_begins_again_while_rows_keep_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that only grows filled 200 MB in 20,000 parts."""
+    monkeypatch.setattr(journal_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(journal_module, "CHECKPOINT_BYTES", 2**18)
+    path, largest = tmp_path / "journal.sqlite", 0
+    with journal(path) as opened:
+        for seq in range(1, 3001):
+            opened.record(a_decision(seq))
+            largest = max(largest, path.with_name("journal.sqlite-wal").stat().st_size)
+        wait_until(lambda: len(rows(path)) == 3000, "the last row")
+    assert largest < 15e6  # 28 MB without

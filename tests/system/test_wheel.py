@@ -116,7 +116,7 @@ def test_a_station_runs_from_the_wheel_alone_and_its_feed_is_read(
     lines, _ = tail.communicate(timeout=30)
     heard = [json.loads(line) for line in lines.splitlines()]
     assert [decision["seq"] for decision in heard] == [1, 2, 3, 4, 5]
-    assert all(decision["flags"] == ["simulated"] for decision in heard)
+    assert all("simulated" in decision["flags"] for decision in heard)
 
 
 def test_the_shipped_engine_runs_a_model_from_the_wheel(edge: Path, tiny_bundle: Path, tmp_path: Path) -> None:

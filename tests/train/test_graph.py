@@ -120,7 +120,7 @@ def test_the_mean_score_is_the_logit_of_the_mean_probability() -> None:
 @pytest.mark.parametrize("level", [0, 255])
 def test_the_mean_score_stays_finite_where_every_pixel_is_sure(level: int) -> None:
     sure = graph_of(Brightness(), score="mean")
-    sure.scale *= 20  # type: ignore[operator]
+    sure.scale = 20 * torch.as_tensor(sure.scale)
     assert np.isfinite(run(sure, np.full((1, SIZE, SIZE, 3), level, np.uint8))[1]).all()
 
 

@@ -40,7 +40,7 @@ def reference(change: Change, mode: str, footprint: NDArray[np.uint8]) -> NDArra
     before, after, touched = change
     difference = np.abs(after.astype(float) - before.astype(float)).mean(axis=2) * touched
     support = median_filter((difference > 1).astype(float), 5) * touched
-    smooth = median(difference * support, footprint)
+    smooth = median(difference * support, footprint)  # type: ignore[no-untyped-call]
     if mode == "binary":
         return np.asarray(support)
     if mode == "continuous":
@@ -62,7 +62,7 @@ def test_labels_are_the_papers_formula_to_within_one_grey_level(change: Change, 
 def test_a_square_median_instead_of_the_papers_disk_changes_labels_little(
     change: Change, mode: Mode, mean: float
 ) -> None:
-    assert apart(change, mode, disk(5)).mean() <= mean
+    assert apart(change, mode, disk(5)).mean() <= mean  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("mode", ["binary", "continuous", "logistic"])

@@ -23,8 +23,9 @@ MOST_PICTURES = 64
 RING = 0.04
 """Width of the border that the background is read from, as a share of the side."""
 SOLID = 0.3
-"""Least share of its convex hull that a part fills. What fills less is bright spots on a part as dark as its background,
-and patches kept to those would miss the part: a rendered circuit board fills 0.16, four real parts 0.41 to 0.99."""
+"""Least share of its convex hull that a part fills. What fills less is bright spots on a part as dark as its
+background, and patches kept to those would miss the part: a rendered circuit board fills 0.16, four real parts 0.41 to
+0.99."""
 
 
 class Profile(Strict):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sad_train.pixels import grey
+from sad_train.pixels import grey, majority
 
 
 @dataclass(frozen=True)
@@ -24,4 +23,4 @@ def foreground(picture: NDArray[np.uint8], background: Background | None) -> NDA
     if background is None:
         return np.ones(picture.shape[:2], bool)
     differs = np.abs(grey(picture).astype(np.float32) - background.level) > background.tolerance
-    return np.asarray(cv2.medianBlur(differs.astype(np.uint8), 7), dtype=bool)
+    return majority(differs, 7)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from sad_train.pixels import majority
+
 MEDIAN_PX = 11
 TOLERANCE = 1.0
 
@@ -31,7 +33,7 @@ def anomaly_label(
     """
     difference = np.abs(after.astype(np.float32) - before.astype(np.float32)).mean(axis=2)
     difference[~touched] = 0
-    support = np.asarray(cv2.medianBlur((difference > TOLERANCE).astype(np.uint8), 5), dtype=np.float32)
+    support = majority(difference > TOLERANCE, 5).astype(np.float32)
     support *= touched  # a median also fills gaps
     if mode == "binary":
         return support

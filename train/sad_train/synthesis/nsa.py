@@ -9,6 +9,7 @@ finds none is dropped and counted, and an example without any patch says so inst
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,11 +157,11 @@ def _destination_place(
     return None
 
 
-def _draws(shape: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator) -> list[_Box]:
+def _draws(shape: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator) -> Iterator[_Box]:
     """MAX_DRAWS boxes of one size anywhere in the picture."""
     ys = rng.integers(0, shape[0] - size[0] + 1, MAX_DRAWS)
     xs = rng.integers(0, shape[1] - size[1] + 1, MAX_DRAWS)
-    return [_Box(int(y), int(x), size[0], size[1]) for y, x in zip(ys, xs, strict=True)]
+    return (_Box(int(y), int(x), size[0], size[1]) for y, x in zip(ys, xs, strict=True))
 
 
 def _resized(
