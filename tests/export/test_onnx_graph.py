@@ -18,9 +18,10 @@ from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
 from sad_train.graph import NEVER, InspectionGraph, network_for
+from sad_train.networks.small_unet import SmallUNet
 
 SIZE = 64
-KINDS = {
+KINDS: dict[str, dict[str, object]] = {
     "small_unet": {"network": "small_unet"},
     "nsa_resnet18": {"network": "nsa_resnet18", "crop_px": 32, "score": "mean"},
 }
@@ -141,6 +142,7 @@ def test_a_grey_graph_and_a_batch_of_two() -> None:
 
 def test_an_op_that_engines_may_not_take_is_refused_by_name() -> None:
     graph = graph_of("small_unet")
+    assert isinstance(graph.network, SmallUNet)
     graph.network.stem.append(nn.Softplus())
     with pytest.raises(SadError, match=r"the graph holds .*Softplus.* \(.+\), which engines may not take"):
         onnx_from_graph(graph)

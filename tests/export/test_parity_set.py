@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from folders import write_picture
-from sad_export.parity_set import known_defects, parity_set
+from sad_export.parity_set import ParityPicture, known_defects, parity_set
 from sad_runtime.cameras.demo.parts import render
 from sad_runtime.errors import DataError
 from sad_runtime.manifest import InputSpec, Roi
@@ -31,7 +31,7 @@ def recipe(goods: NDArray[np.uint8]) -> NsaRecipe:
     return recipe_for(NsaConfig(), measured_profile(list(goods)))
 
 
-def kinds(pictures: list) -> list[str]:
+def kinds(pictures: list[ParityPicture]) -> list[str]:
     return [picture.kind for picture in pictures]
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sad_runtime.cli.command import command_parser, run_command, version
+from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.errors import ConfigError, DataError, MissingExtra
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse
@@ -22,6 +20,7 @@ from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset, read_dataset
 from sad_train.dataset_check import DatasetCheck, check_dataset
 from sad_train.methods.nsa_tables import PAPER_CLASSES
+from sad_train.provenance import checkout_commit, versions
 
 EXAMPLES = """\
   sad-train --data parts/capsule --out runs/capsule
@@ -84,7 +83,13 @@ def _work(arguments: argparse.Namespace) -> int:
         raise MissingExtra(error.name, "train", "training") from None
     out = arguments.out or Path("runs") / dataset.name
     summary = session.trained(
-        dataset, check, config, out, device=arguments.device, restart=arguments.restart, facts=_facts()
+        dataset,
+        check,
+        config,
+        out,
+        device=arguments.device,
+        restart=arguments.restart,
+        facts=(versions(), checkout_commit()),
     )
     if arguments.json:
         print(json.dumps(summary))
@@ -152,17 +157,3 @@ def _checked(dataset: Dataset) -> DatasetCheck:
     for line in check.warnings:
         print(f"warning: {line}", file=sys.stderr)
     return check
-
-
-def _facts() -> tuple[dict[str, str], str | None]:
-    """Versions of what decides the outcome, and the commit when sad runs from a checkout."""
-    names = ("torch", "numpy", "scipy")
-    versions = {"sad-inspection": version(), **{name: metadata.version(name) for name in names}}
-    try:
-        here = Path(__file__).parent
-        git = subprocess.run(
-            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return versions, None
-    return versions, git.stdout.strip() or None if git.returncode == 0 else None

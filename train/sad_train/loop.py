@@ -121,6 +121,7 @@ def _batches(
         batch_size=config.batch,
         sampler=FromStep(examples, step),
         num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # workers share the pictures instead of copying them
         pin_memory=device == "cuda",
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_threaded,

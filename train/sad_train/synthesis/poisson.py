@@ -4,7 +4,7 @@ The guidance field is the source's gradient inside the mask and the destination'
 belonging to the upper or left one as in OpenCV; with `mixed`, the stronger of the two inside the mask. The Poisson
 equation on the patch's rectangle, with the destination as its border, is diagonal under the type-I discrete sine
 transform, so it is solved exactly in O(n log n). `cv2.seamlessClone` solves the same system on a mask eroded by three
-pixels, to within one grey level (its `mixed` compares sums of gradients instead of each); a test holds the two together.
+pixels, to within one grey level (its `mixed` compares sums of gradients instead of each); tests hold the two together.
 """
 
 from __future__ import annotations
