@@ -20,7 +20,6 @@ from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset, read_dataset
 from sad_train.dataset_check import DatasetCheck, check_dataset
 from sad_train.methods.nsa_tables import PAPER_CLASSES
-from sad_train.provenance import checkout_commit, versions
 
 EXAMPLES = """\
   sad-train --data parts/capsule --out runs/capsule
@@ -89,7 +88,6 @@ def _work(arguments: argparse.Namespace) -> int:
         out,
         device=arguments.device,
         restart=arguments.restart,
-        facts=(versions(), checkout_commit()),
     )
     if arguments.json:
         print(json.dumps(summary))

@@ -17,6 +17,7 @@ from sad_train.goodset import all_grey, loaded
 from sad_train.loop import train
 from sad_train.previews import write_previews
 from sad_train.profile import measured_profile
+from sad_train.provenance import checkout_commit, versions
 from sad_train.run import Checkpoint, Provenance, Run
 from sad_train.split import Split, split_of
 from sad_train.training_report import write_report
@@ -35,7 +36,6 @@ def trained(
     *,
     device: str,
     restart: bool,
-    facts: tuple[dict[str, str], str | None],
 ) -> dict[str, Any]:
     """Trains and returns the summary that `sad-train --json` prints."""
     device = _device(device)
@@ -70,8 +70,8 @@ def trained(
             part=dataset.name,
             data_digest=check.data_digest,
             pictures=len(dataset.train_good),
-            versions=facts[0],
-            commit=facts[1],
+            versions=versions(),
+            commit=checkout_commit(),
         )
         last = train(run, pictures, watched, spec, config, profile, provenance, device=device, resume=resume)
         previews = write_previews(run, last, pictures, watched)
