@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sad_runtime.bundle import write_atomically
 from sad_runtime.cli.command import command_parser, rate, run_command
 from sad_runtime.errors import MissingExtra
+from sad_runtime.files import write_atomically
 
 EXAMPLES = """\
   sad-export runs/capsule --out capsule.sad

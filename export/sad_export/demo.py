@@ -18,6 +18,7 @@ from sad_runtime.cameras.demo.parts import PARTS
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.cli.progress import Progress, clock
 from sad_runtime.errors import MissingExtra, SadError, UsageError
+from sad_runtime.files import made_folder
 from sad_runtime.messages import Decision
 from sad_runtime.subscriber import Subscriber
 
@@ -58,7 +59,7 @@ def _work(arguments: argparse.Namespace) -> int:
             raise MissingExtra(package, "train,export", "the demo")
     started = time.monotonic()
     out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     counts = f"n={arguments.pictures}&good=40&defect=72"
     data = f"demo:{arguments.part}?{counts}&seed={arguments.seed}&defect_px={arguments.defect_px}"
     bundle = out / f"{arguments.part}.sad"

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from sad_runtime.backends.table import backend_for
-from sad_runtime.bundle import read_bundle, write_atomically
+from sad_runtime.bundle import read_bundle
 from sad_runtime.cameras.demo.parts import GOOD, render
 from sad_runtime.decide import Thresholds
+from sad_runtime.files import write_atomically
 from sad_runtime.heatmap import overlay
 from sad_runtime.inspector import Inspector
 from sad_runtime.messages import Decision

@@ -21,11 +21,12 @@ from sad_export.parity import Comparison, Replay, compared, noise_of, replay
 from sad_export.parity_set import ParityPicture, known_defects, parity_set
 from sad_export.precisions import model_file
 from sad_runtime.backends.base import Backend
+from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import backend_for, chosen_backend, installed_backends
 from sad_runtime.bundle import sha256_hex, write_bundle
 from sad_runtime.cli.progress import progressing
 from sad_runtime.decide import Thresholds, judge
-from sad_runtime.errors import DataError, GateFailed
+from sad_runtime.errors import DataError, GateFailed, UsageError
 from sad_runtime.manifest import DecisionPolicy, Golden, Manifest, Precision, Training
 from sad_runtime.pictures import encode_png, read_picture
 from sad_train.goodset import loaded
@@ -67,6 +68,7 @@ class _Measured:
 
 def exported(run: Run, wish: Wish) -> Findings:
     """Writes the bundle unless a gate fails; the findings say which. Raises DataError, GateFailed and their kin."""
+    _check_backend(wish.backend)
     checkpoint = run.load()
     if not checkpoint.finished:
         raise DataError(
@@ -88,6 +90,12 @@ def exported(run: Run, wish: Wish) -> Findings:
     if not findings.failures:
         _write(checkpoint, measured, pictures, goods, mask, findings, wish)
     return findings
+
+
+def _check_backend(name: str) -> None:
+    """Raises UsageError for an engine that is not there, or that runs no model."""
+    if chosen_backend(name)[0].partition(":")[0] == ConstantBackend.name:
+        raise UsageError(f"--backend {name} never runs the model, so nothing can be set on it. Leave --backend out")
 
 
 def _ignore_mask(graph: InspectionGraph, path: Path | None) -> NDArray[np.uint8] | None:

@@ -12,7 +12,6 @@ import io
 import os
 import stat
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from sad_runtime.errors import BundleError
+from sad_runtime.files import write_atomically
 from sad_runtime.manifest import Manifest, Precision, manifest_from_json
 
 MANIFEST = "manifest.json"
@@ -73,7 +73,8 @@ def sha256_hex(data: bytes) -> str:
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Writes the bundle beside `path`, syncs it, and renames it into place.
 
-    Raises BundleError for a bundle that read_bundle would refuse: nothing is written then.
+    Raises BundleError for a bundle that read_bundle would refuse: nothing is written then. Raises UsageError for a
+    place that cannot be written: what was there stays.
     """
     for reserved in (MANIFEST, DIGESTS):
         if reserved in files:
@@ -88,32 +89,6 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
         for name in sorted(contents):
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), contents[name])
     write_atomically(path, buffer.getvalue())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Either the old file or the whole new one, whatever happens in between (temp file, fsync, rename)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror or error})") from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -11,8 +11,8 @@
 
 A message is `[topic, msgpack map]` plus at most one binary frame. Readers ignore keys they do not know and refuse an
 unknown major. Names are never used again with another meaning; a new field is optional. `docs/feed.md` tells all this
-to readers in other languages, `feed/json_schema.py` publishes it as a JSON Schema. Imports neither numpy nor OpenCV, so that
-a gateway box can use it.
+to readers in other languages, `feed/json_schema.py` publishes it as a JSON Schema. Imports neither numpy nor OpenCV,
+so that a gateway box can use it.
 """
 
 from __future__ import annotations

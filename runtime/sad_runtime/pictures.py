@@ -23,8 +23,13 @@ def picture_files(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The picture files in `folder`, sorted by path. Hidden files, and files in hidden folders below, are left out."""
     found = folder.rglob("*") if recursive else folder.glob("*")
     return sorted(
-        path for path in found if path.suffix.lower() in SUFFIXES and not _hidden(path, folder) and path.is_file()
+        path for path in found if path.suffix.lower() in SUFFIXES and not _hidden(path, folder) and _is_there(path)
     )
+
+
+def _is_there(path: Path) -> bool:
+    """A link to nothing counts: whoever reads it says so, instead of a picture missing without a word."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _hidden(path: Path, folder: Path) -> bool:

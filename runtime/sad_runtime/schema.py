@@ -39,6 +39,11 @@ def parse(model: type[M], data: object, where: str) -> M:
 
 def read_yaml(model: type[M], path: Path) -> M:
     """The YAML file at `path` as a `model`."""
+    return parse(model, yaml_values(path), str(path))
+
+
+def yaml_values(path: Path) -> Any:
+    """What the file at `path` says, {} when it is empty. Raises ConfigError, also for a key that is there twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -49,7 +54,7 @@ def read_yaml(model: type[M], path: Path) -> M:
         data = yaml.load(text, _OneOfEachKey)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    return parse(model, {} if data is None else data, str(path))
+    return {} if data is None else data
 
 
 class _OneOfEachKey(yaml.SafeLoader):
@@ -80,7 +85,8 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
         else:
             given = item.get("input")
             shown = "" if isinstance(given, (dict, BaseModel)) else f" (got {given!r})"
-            lines.append(f"'{path}': {item['msg']}{shown}" if path else item["msg"])
+            said = item["msg"].removeprefix("Value error, ")
+            lines.append(f"'{path}': {said}{shown}" if path else said)
     return f"{where}: " + "; ".join(lines)
 
 

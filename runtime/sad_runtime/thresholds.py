@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sad_runtime.bundle import Bundle, write_atomically
+from sad_runtime.bundle import Bundle
 from sad_runtime.decide import Thresholds
 from sad_runtime.errors import ConfigError
+from sad_runtime.files import write_atomically
 from sad_runtime.manifest import DecisionPolicy
 from sad_runtime.schema import Strict, parse
 
@@ -50,7 +51,10 @@ def read_history(path: Path) -> History:
     except FileNotFoundError:
         return History()
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: the threshold history cannot be read ({error})") from None
+        raise ConfigError(
+            f"{path}: the threshold history cannot be read ({error}). Put a copy back, or move the file away and run "
+            "sad-calibrate: until then the bundle's own thresholds hold"
+        ) from None
     return parse(History, data, str(path))
 
 

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from bundles import SPEC, tiny_onnx
 from sad_runtime import bundle as bundle_file
-from sad_runtime.bundle import DIGESTS, MANIFEST, Bundle, read_bundle, sha256_hex, write_atomically, write_bundle
+from sad_runtime.bundle import DIGESTS, MANIFEST, Bundle, read_bundle, sha256_hex, write_bundle
 from sad_runtime.errors import BundleError, UsageError
+from sad_runtime.files import write_atomically
 from sad_runtime.manifest import DecisionPolicy, Golden, Manifest, Precision, Training
 
 MODEL = b"model " * 20
@@ -470,7 +471,7 @@ def test_folders_are_made_and_nothing_is_left_beside_the_file(tmp_path: Path) ->
 )
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, target: Callable[[Path], Path]) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written"):
         write_atomically(target(tmp_path), b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert not list(tmp_path.parent.glob(".*.tmp"))
@@ -488,7 +489,7 @@ def test_leftovers_of_a_killed_writer_are_never_taken_for_bundles(small: Path) -
 WRITER = """
 import sys
 from pathlib import Path
-from sad_runtime.bundle import write_atomically
+from sad_runtime.files import write_atomically
 path, old, new = (Path(name) for name in sys.argv[1:])
 contents = [old.read_bytes(), new.read_bytes()]
 print("ready", flush=True)
@@ -518,12 +519,12 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_bundle(small: Path, tmp_pa
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from sad_runtime.bundle import write_atomically
-from sad_runtime.errors import BundleError
+from sad_runtime.files import write_atomically
+from sad_runtime.errors import UsageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     write_atomically(Path(sys.argv[1]), bytes(1_000_000))
-except BundleError as error:
+except UsageError as error:
     print(error)
 """
 
@@ -552,7 +553,7 @@ def test_a_full_disk_keeps_the_old_bundle(small_disk: Path) -> None:
     path = small_disk / "cap.sad"
     write_bundle(path, manifest_for(), FILES)
     before = path.read_bytes()
-    with pytest.raises(BundleError, match="No space left"):
+    with pytest.raises(UsageError, match=r"No space left.*Make room"):
         write_bundle(path, manifest_for(), {**FILES, "report.html": bytes(2**20)})
     assert path.read_bytes() == before
     assert list(small_disk.iterdir()) == [path]

@@ -47,7 +47,10 @@ def test_an_error_of_the_system_names_its_file(capsys: pytest.CaptureFixture[str
         raise PermissionError(13, "Permission denied", "/dev/video0")
 
     assert run_command(parser(), work, []) == 1
-    assert capsys.readouterr().err == "sad-test: /dev/video0: Permission denied\n"
+    assert (
+        capsys.readouterr().err
+        == "sad-test: /dev/video0: Permission denied. Mend the rights there, or name another place\n"
+    )
 
 
 def test_ctrl_c_is_said_and_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,9 +70,10 @@ def test_the_clock_ticks_evenly_even_when_a_tick_takes_long() -> None:
         ticks.append(time.monotonic())
         time.sleep(0.015)
 
+    begin = time.monotonic()
     with Clock(20, slow_tick):
         time.sleep(0.41)
-    assert 17 <= len(ticks) <= 21
+    assert 17 <= len(ticks) <= (time.monotonic() - begin) / 0.02  # a busy machine sleeps longer
     assert (ticks[-1] - ticks[0]) / (len(ticks) - 1) == pytest.approx(0.02, abs=0.004)
 
 

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.errors import ConfigError, DataError, MissingExtra
 from sad_runtime.presets import preset_path
-from sad_runtime.schema import parse
+from sad_runtime.schema import parse, yaml_values
 from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset, read_dataset
 from sad_train.dataset_check import DatasetCheck, check_dataset
@@ -105,8 +103,11 @@ def _config(arguments: argparse.Namespace) -> TrainConfig:
     if arguments.config is not None:
         values = _overlaid(values, _yaml(arguments.config))
         where = str(arguments.config)
-    flags = {"seed": arguments.seed, "steps": arguments.steps, "size_px": arguments.size, "batch": arguments.batch}
-    values |= {key: value for key, value in (flags | {"workers": arguments.workers}).items() if value is not None}
+    given = {"seed": arguments.seed, "steps": arguments.steps, "size_px": arguments.size, "batch": arguments.batch}
+    flags = {key: value for key, value in (given | {"workers": arguments.workers}).items() if value is not None}
+    values |= flags
+    if flags:
+        where += " with the flags over it"
     if arguments.steps is not None:
         values["epochs"] = None
     if arguments.paper_class is not None:
@@ -124,12 +125,7 @@ def _overlaid(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    values = yaml_values(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values")
     return values

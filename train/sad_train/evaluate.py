@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sad_runtime.bundle import write_atomically
 from sad_runtime.cli.command import command_parser, run_command
+from sad_runtime.files import write_atomically
 from sad_train.dataset import read_dataset
 from sad_train.evaluation import Evaluation
 from sad_train.evaluation_text import summary_text
@@ -22,7 +22,7 @@ from sad_train.subject import PRECISIONS, open_subject
 
 EXAMPLES = """\
   sad-evaluate capsule.sad --data parts/capsule
-  sad-evaluate capsule.sad --data parts/capsule --precision int8 --report capsule.html
+  sad-evaluate capsule.sad --data parts/capsule --report capsule.html
   sad-evaluate runs/capsule --data demo:washer?n=200 --json
 """
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sad_runtime.bundle import write_atomically
 from sad_runtime.decide import Thresholds
+from sad_runtime.files import write_atomically
 from sad_runtime.heatmap import overlay
 from sad_runtime.pictures import encode_png
 from sad_train.examples import Example, Examples

@@ -16,6 +16,7 @@ import sad_runtime.cameras.demo
 from sad_runtime.cameras.demo.dataset import write_dataset
 from sad_runtime.cli.progress import Progress
 from sad_runtime.errors import DataError
+from sad_runtime.files import made_folder
 
 SCHEME = "demo:"
 
@@ -66,7 +67,7 @@ def rendered_folder(uri: str, cache: Path | None = None) -> tuple[str, Path]:
     cache = cache if cache is not None else Path(platformdirs.user_cache_dir("sad")) / "demo"
     folder = cache / wanted.folder_name
     if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
+        made_folder(cache)
         try:
             _render(wanted, folder)
         except DataError:

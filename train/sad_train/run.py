@@ -24,8 +24,8 @@ from typing import Any
 import torch
 import yaml
 
-from sad_runtime.bundle import write_atomically
 from sad_runtime.errors import AlreadyRunning, DataError
+from sad_runtime.files import made_folder, write_atomically
 from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import Strict, parse, read_yaml
 from sad_train.config import TrainConfig
@@ -33,6 +33,7 @@ from sad_train.profile import Profile
 from sad_train.split import Split
 
 CHECKPOINT_SCHEMA = 1
+AGAIN = "Train again: sad-train --restart"
 CHECKPOINT_KEYS = frozenset(
     {"schema", "step", "seconds", "config", "spec", "profile", "provenance", "network", "optimiser"}
 )
@@ -89,11 +90,12 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Held while training. Raises AlreadyRunning when another process trains this run."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        made_folder(self.folder)
         with (self.folder / ".lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # Not flock: processes that make examples would inherit it, and outlive a killed training by seconds.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
                 raise AlreadyRunning(f"{self.folder}: another sad-train is at work on this run") from None
             for leftover in self.folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -164,11 +166,13 @@ class Run:
         if not path.exists():
             raise DataError(f"{self.folder}: no checkpoint here. Run: sad-train --data FOLDER --out {self.folder}")
         if not zipfile.is_zipfile(path):  # torch would try its old format, whose reader raises whatever it likes
-            raise DataError(f"{path}: damaged, or not a checkpoint (cut short, or of another kind)")
+            raise DataError(f"{path}: damaged, or not a checkpoint (cut short, or of another kind). {AGAIN}")
         try:
             values = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path}: damaged, or not a checkpoint ({str(error).partition(chr(10))[0]})") from None
+            raise DataError(
+                f"{path}: damaged, or not a checkpoint ({str(error).partition(chr(10))[0]}). {AGAIN}"
+            ) from None
         ours = isinstance(values, dict) and values.keys() == CHECKPOINT_KEYS
         if not ours or values["schema"] != CHECKPOINT_SCHEMA:
             raise DataError(f"{path}: not a checkpoint that this sad-train wrote")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sad_runtime.backends.base import Backend
+from sad_runtime.backends.engines import onnxruntime_alone, openvino_alone
 from sad_runtime.backends.table import backend_for
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.decide import Thresholds
@@ -146,8 +147,7 @@ def _input_shape(model: bytes, where: str) -> list[Any]:
 
 
 def _shape_by_onnxruntime(model: bytes, where: str) -> list[Any]:
-    import onnxruntime
-
+    onnxruntime = onnxruntime_alone()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -160,10 +160,8 @@ def _shape_by_onnxruntime(model: bytes, where: str) -> list[Any]:
 
 
 def _shape_by_openvino(model: bytes, where: str) -> list[Any]:
-    import openvino
-
     try:
-        ports = openvino.Core().read_model(model).inputs
+        ports = openvino_alone().Core().read_model(model).inputs
     except RuntimeError as error:
         raise BackendError(f"{where}: not a model that OpenVINO can open: {error}") from None
     shapes = {

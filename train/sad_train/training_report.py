@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from sad_runtime.bundle import write_atomically
 from sad_runtime.cli.progress import clock
+from sad_runtime.files import write_atomically
 from sad_runtime.pictures import read_picture
 from sad_train import report
 from sad_train.dataset_check import DatasetCheck

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_runtime.backends.base import INPUT, OUTPUTS, Backend, Outputs, check_graph, check_outputs, check_pictures
+from sad_runtime.backends.engines import onnxruntime_alone
 from sad_runtime.errors import BackendError, MissingExtra
 
 
@@ -18,7 +19,7 @@ class ONNXRuntimeBackend(Backend):
     def open(self) -> None:
         self.refuse_option()
         try:
-            import onnxruntime
+            onnxruntime = onnxruntime_alone()
         except ImportError:
             raise MissingExtra("onnxruntime", "export", "the onnxruntime backend") from None
         options = onnxruntime.SessionOptions()

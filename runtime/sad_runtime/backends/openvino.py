@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_runtime.backends.base import OUTPUTS, Backend, Outputs, check_graph, check_outputs, check_pictures
+from sad_runtime.backends.engines import openvino_alone
 from sad_runtime.errors import BackendError, MissingExtra
 
 
@@ -22,7 +23,7 @@ class OpenVINOBackend(Backend):
     def open(self) -> None:
         self.refuse_option()
         try:
-            import openvino
+            openvino = openvino_alone()
         except ImportError:
             raise MissingExtra("openvino", "cpu", "the openvino backend") from None
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -37,7 +38,7 @@ class OpenVINOBackend(Backend):
             self._request = compiled.create_infer_request()
             self._ports = [compiled.output(name) for name in OUTPUTS]
         except (RuntimeError, ValueError) as error:  # ValueError: names in a damaged file that are no UTF-8
-            raise BackendError(f"openvino: cannot open this model: {error}") from None
+            raise BackendError(f"openvino: cannot open this model ({_gist(error)})") from None
 
     def infer(self, pictures: NDArray[np.uint8]) -> Outputs:
         if self._request is None:
@@ -53,6 +54,11 @@ class OpenVINOBackend(Backend):
     def close(self) -> None:
         self._request = None
         self._ports = ()
+
+
+def _gist(error: Exception) -> str:
+    """The last line; those above name OpenVINO's own source files."""
+    return str(error).strip().rpartition("\n")[2]
 
 
 def _shape(port: Any) -> list[int]:

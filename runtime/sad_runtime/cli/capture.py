@@ -12,12 +12,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sad_runtime.bundle import write_atomically
 from sad_runtime.cameras.base import EndOfStream, Frame
 from sad_runtime.cameras.table import camera_for
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.cli.progress import Progress
 from sad_runtime.errors import UsageError
+from sad_runtime.files import made_folder, write_atomically
 from sad_runtime.pictures import encode_png
 from sad_runtime.schema import read_yaml
 from sad_runtime.station.config import CameraConfig, StationConfig
@@ -47,12 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise UsageError("--count: at least 1 picture")
+    if arguments.interval_ms < 0:
+        raise UsageError("--interval-ms: 0 or more")
     camera = read_yaml(StationConfig, arguments.config).camera if arguments.config else CameraConfig()
     uri = arguments.camera or camera.uri
     if uri is None:
         raise UsageError("which camera? Add --camera 0, or --config with camera.uri set")
     source = camera_for(uri, camera.settings)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    made_folder(arguments.out)
     with source:
         kept, broken = _collect(Sight(source, source.silent_after_s or SILENT_S), arguments)
     if broken:

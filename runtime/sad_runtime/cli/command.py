@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from sad_runtime.errors import SadError
+from sad_runtime.files import reason_of
 
 
 def version() -> str:
@@ -53,7 +54,7 @@ def run_command(
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{parser.prog}: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"{parser.prog}: {where}{reason_of(error)}", file=sys.stderr)
         return 1
 
 

@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.limit < 0:
+        raise UsageError("--limit: 1 part or more; 0 goes on until the end")
     selection = selected(_configuration(arguments), arguments.bundle, arguments.threshold)
     if arguments.check:
         print(f"{PROG}: station {selection.config.station} is in order; nothing was opened")

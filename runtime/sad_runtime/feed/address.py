@@ -114,5 +114,5 @@ def _make_way(path: Path) -> None:
 def _in_use(address: str) -> str:
     return (
         f"{address}: already in use, by another station or another program. "
-        "Stop that one, or give this station its own addresses under `feed:`"
+        "Stop that one, or give this station its own addresses: --port-offset 10, or `feed:` in its file"
     )

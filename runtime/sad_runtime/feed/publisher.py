@@ -1,9 +1,9 @@
 """The feed of one station: four sockets and their threads, opened before the model loads (DESIGN 4.5, 4.10).
 
-    decisions  sockets/decisions.py   sent by the loop itself; sockets/heartbeat.py beats beside it
-    heatmaps   sockets/heatmaps.py    own thread, latest wins
-    snapshot   sockets/requests.py    own thread, answers from the journal
-    commands   sockets/requests.py    own thread, hands commands to the station
+    decisions  decisions.py   sent by the loop itself; heartbeat.py beats beside it
+    heatmaps   heatmaps.py    own thread, latest wins
+    snapshot   requests.py    own thread, answers from the journal
+    commands   requests.py    own thread, hands commands to the station
 
 What is said is in `messages.py`; when to say it is the station's. `docs/feed.md` tells readers what they can rely on.
 """

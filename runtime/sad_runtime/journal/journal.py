@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -89,8 +90,9 @@ class Journal:
         for thread in self._threads:
             thread.join(CLOSE_S)
         if self._waiting:
+            missing = len({entry.values[:2] for entry in self._waiting if entry.sql is INSERT})  # some are twice there
             self._happenings.tell(
-                "journal_incomplete", "error", f"{len(self._waiting)} decisions could not be written to {self.path}"
+                "journal_incomplete", "error", f"{missing} decisions could not be written to {self.path}"
             )
         elif self._connection is not None:
             self._connection.close()
@@ -173,9 +175,11 @@ class Journal:
         if connection is not None and is_damage(error):
             connection.close()
             self._connection = None
-            self._put_aside(str(error))
+            with suppress(OSError):  # a disk that refuses that too; it is tried again with the next batch
+                self._put_aside(str(error))
         elif connection is not None and connection.in_transaction:
-            connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
         self._say_sick(str(error))
         with self._wake:
             while len(self._waiting) > MAX_WAITING:

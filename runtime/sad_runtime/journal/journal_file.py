@@ -98,8 +98,9 @@ def wal_bytes(path: Path) -> int:
 def checkpoint(path: Path) -> None:
     """Moves what was committed from the write-ahead log into the journal, and lets the log begin again.
 
-    The bulk is moved without holding up the writer. Only a complete checkpoint lets SQLite write the log from its start,
-    and beside a busy writer none is ever complete, so the few rows of the meantime are moved with the writer waiting.
+    The bulk is moved without holding up the writer. Only a complete checkpoint lets SQLite write the log from its
+    start, and beside a busy writer none is ever complete, so the few rows of the meantime are moved with the writer
+    waiting.
     """
     connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
     try:

@@ -55,21 +55,30 @@ class ChangeOver:
 
     def carry_out(self, tell: Callable[..., None]) -> None:
         """Works off the orders. The recipe in force afterwards is `recipe`, its inspector `inspector`."""
-        while self.ordered:
-            number, outcome = self._orders.get()
+        while (order := self._next_order()) is not None:
+            number, outcome = order
             try:
                 self._change_to(number)
             except SadError as error:
                 tell("recipe_refused", "error", f"recipe {number} is not loaded, {self.recipe.id} stays: {error}")
                 outcome.set_exception(error)
+            except BaseException as error:
+                outcome.set_exception(error)
+                raise
             else:
                 tell("recipe_loaded", "info", f"recipe {number} is in force", recipe=number)
                 outcome.set_result(None)
 
     def refuse_orders(self, why: str) -> None:
-        while self.ordered:
-            _, outcome = self._orders.get()
-            outcome.set_exception(UsageError(why))
+        while (order := self._next_order()) is not None:
+            order[1].set_exception(UsageError(why))
+
+    def _next_order(self) -> tuple[int, Future[None]] | None:
+        """Never waits: when the station closes, two threads may be at it."""
+        try:
+            return self._orders.get_nowait()
+        except queue.Empty:
+            return None
 
     def _change_to(self, number: int) -> None:
         if number not in self._config.recipes:

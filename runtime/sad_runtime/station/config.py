@@ -43,7 +43,7 @@ class TriggerConfig(Strict):
     @model_validator(mode="after")
     def _interval_has_a_length(self) -> TriggerConfig:
         if self.mode is TriggerMode.INTERVAL and self.interval_ms is None:
-            raise ValueError("mode interval needs interval_ms")
+            raise ValueError("mode interval needs interval_ms (--interval MS)")
         return self
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -32,9 +33,10 @@ class StationLock:
                 f"station {self._station} is already running (process {holder}). "
                 f"Stop it, or give this one another name: --station NAME"
             ) from None
-        os.truncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
+        with suppress(OSError):  # a full disk; the number is only for the message above
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         return self
 
     def __exit__(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from sad_runtime.errors import SadError
 from sad_runtime.messages import Command, CommandReply
 from sad_runtime.station.config import TriggerMode
 from sad_runtime.station.part import Part
+from sad_runtime.station.ticking import TICK_S
 from sad_runtime.verdict import Reason
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class Orders:
         elif command.op in ("pause", "resume"):
             station.standing.paused = command.op == "pause"
         elif command.op == "resync":
-            station.equipment.happenings.tell("resync", "info", "resync by command")
+            station.intake.refuse_waiting(Reason.NOT_ONLINE)
+            station.equipment.happenings.tell("resync", "info", "resync by command: triggers that waited are refused")
         return None
 
     def _trigger(self, command: Command) -> str | None:
@@ -68,8 +71,14 @@ class Orders:
         return None if reason is None else reason.value
 
     def _change_over(self, recipe: int) -> str | None:
+        outcome = self._station.changes.order(recipe)
+        end_s = time.monotonic() + CHANGE_OVER_S
         try:
-            self._station.changes.order(recipe).result(CHANGE_OVER_S)
+            while not outcome.done() and time.monotonic() < end_s:
+                if self._station.standing.stop.is_set():
+                    return "the station stops"
+                wait([outcome], TICK_S)
+            outcome.result(0)
         except SadError as error:
             return str(error)
         except FutureTimeout:

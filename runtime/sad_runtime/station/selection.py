@@ -3,6 +3,7 @@ device is opened, so that a typing error costs seconds and not a line."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
     folder = StateFolder(root, config.station)
     number, wanted = wanted_recipe(config, bundle, Path.cwd())
     if threshold is not None:
+        if not math.isfinite(threshold):
+            raise UsageError(f"--threshold {threshold}: nothing can be judged by it; give a number in score units")
         wanted = wanted.model_copy(update={"threshold": threshold})
     return Selection(config, recipe_from(number, wanted, config, folder.thresholds), camera, folder)
 

@@ -152,6 +152,8 @@ class Station:
             frame = self._grab(TICK_S, part)
             if self._ended:
                 self.intake.refuse(part, Reason.NO_IMAGE)
+            elif self.standing.stop.is_set() and part.age_ms() > self.changes.recipe.deadline_ms:
+                self.intake.refuse(part, Reason.NOT_ONLINE)  # a trigger may have brought a deadline of an hour
             elif frame is not None and frame.mono_ns >= part.started_ns:
                 part.frame, part.stage = frame, Stage.INSPECTING
                 part.latency_ms["grab"] = part.age_ms() - part.latency_ms["wait"]
@@ -240,6 +242,7 @@ class Station:
             self.intake.refuse_waiting(Reason.NOT_ONLINE)
             if self.changes.ordered:
                 self._change_over()
+                self.standing.enter(State.HALTED)
         if not self.standing.paused:
             self._tell("resumed", "info", "resumed by command")
             self._to_work()
