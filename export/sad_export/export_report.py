@@ -15,6 +15,7 @@ from sad_export.parity import Comparison
 from sad_export.parity_set import ParityPicture
 from sad_runtime.decide import Thresholds, judge
 from sad_runtime.heatmap import overlay
+from sad_runtime.manifest import PictureSize
 from sad_train import report
 from sad_train.report_charts import histogram
 
@@ -28,6 +29,7 @@ class Findings:
     bundle: str
     part: str
     pictures: list[ParityPicture]
+    judged: PictureSize | None
     scores: list[float]
     heatmaps: NDArray[np.float32]
     golden: list[int]

@@ -27,13 +27,15 @@ from sad_runtime.bundle import sha256_hex, write_bundle
 from sad_runtime.cli.progress import progressing
 from sad_runtime.decide import Thresholds, judge
 from sad_runtime.errors import DataError, GateFailed, UsageError
-from sad_runtime.manifest import DecisionPolicy, Golden, Manifest, Precision, Training
+from sad_runtime.manifest import DecisionPolicy, Golden, Manifest, PictureSize, Precision, Roi, Training
 from sad_runtime.pictures import encode_png, read_picture
 from sad_train.goodset import loaded
 from sad_train.graph import InspectionGraph
 from sad_train.methods.nsa import recipe_for
 from sad_train.run import Checkpoint, Run
 from sad_train.torch_backend import TorchBackend, graph_from_checkpoint
+
+SIZES_READ = 32
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def exported(run: Run, wish: Wish) -> Findings:
         name: _measured(graph, model_file(onnx_fp32, name), checkpoint, goods, pictures, wish)
         for name in wish.precisions
     }
-    findings = _findings(checkpoint, measured, pictures, wish)
+    judged = _judged_size(run, checkpoint.config.roi_box)
+    findings = _findings(checkpoint, measured, pictures, judged, wish)
     if not findings.failures:
         _write(checkpoint, measured, pictures, goods, mask, findings, wish)
     return findings
@@ -127,6 +130,15 @@ def _calibration_pictures(run: Run, checkpoint: Checkpoint) -> NDArray[np.uint8]
     return loaded(split.paths("calibration"), checkpoint.spec, checkpoint.config.roi_box)
 
 
+def _judged_size(run: Run, roi: Roi | None) -> PictureSize | None:
+    """The size that all of up to 32 calibration pictures have."""
+    if roi is not None:
+        return PictureSize(width=roi.width, height=roi.height)
+    shapes = {read_picture(path).shape[:2] for path in run.split().paths("calibration")[:SIZES_READ]}
+    height, width = next(iter(shapes))
+    return PictureSize(width=width, height=height) if len(shapes) == 1 else None
+
+
 def _measured(
     graph: InspectionGraph,
     model: bytes,
@@ -163,7 +175,11 @@ def _measured(
 
 
 def _findings(
-    checkpoint: Checkpoint, measured: dict[str, _Measured], pictures: Sequence[ParityPicture], wish: Wish
+    checkpoint: Checkpoint,
+    measured: dict[str, _Measured],
+    pictures: Sequence[ParityPicture],
+    judged: PictureSize | None,
+    wish: Wish,
 ) -> Findings:
     main = measured["fp32"]
     failures = [
@@ -178,6 +194,7 @@ def _findings(
         bundle=str(wish.out),
         part=wish.part or checkpoint.provenance.part,
         pictures=list(pictures),
+        judged=judged,
         scores=[float(score) for score in main.shipped.scores],
         heatmaps=main.shipped.heatmaps,
         golden=main.golden,
@@ -216,6 +233,7 @@ def _write(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         input=checkpoint.spec,
         roi=checkpoint.config.roi_box,
+        judged=findings.judged,
         ignore=None if mask is None else "ignore.png",
         precisions={name: _precision(name, one) for name, one in measured.items()},
         decision=DecisionPolicy(

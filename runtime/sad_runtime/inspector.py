@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sad_runtime.backends.base import Backend
 from sad_runtime.decide import Region, Thresholds, judge, p_value, regions, wants_review
 from sad_runtime.errors import BackendError
-from sad_runtime.manifest import InputSpec, Roi
-from sad_runtime.preprocess import Picture, model_picture
+from sad_runtime.manifest import InputSpec, PictureSize, Roi
+from sad_runtime.preprocess import Picture, check_size, model_picture
 from sad_runtime.verdict import Reason, Verdict
 
 REASONS = {Verdict.PASS: Reason.OK, Verdict.FAIL: Reason.SCORE, Verdict.INVALID: Reason.INFERENCE_ERROR}
@@ -47,11 +47,14 @@ class Inspector:
         thresholds: Thresholds,
         *,
         roi: Roi | None = None,
+        judged: PictureSize | None = None,
         good_scores: Sequence[float] = (),
     ) -> None:
+        """`judged`: the size of what was learnt from; pictures that are nothing like it are refused."""
         self.backend = backend
         self.thresholds = thresholds
         self.roi = roi
+        self.judged = judged
         self.good_scores = sorted(good_scores)
 
     @property
@@ -71,6 +74,7 @@ class Inspector:
         """`picture` as a camera or file gives it. Raises DataError or BackendError; neither is ever a PASS."""
         start = time.perf_counter()
         prepared = model_picture(picture, self.spec, self.roi)
+        check_size(picture, self.roi, self.judged)
         ready = time.perf_counter()
         outputs = self.backend.infer(prepared[np.newaxis])
         inferred = time.perf_counter()

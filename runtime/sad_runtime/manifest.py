@@ -35,6 +35,13 @@ class InputSpec(Strict):
         return (self.height, self.width, self.channels)
 
 
+class PictureSize(Strict):
+    """In camera pixels."""
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
 class Roi(Strict):
     """The part of the camera picture that is judged, in camera pixels."""
 
@@ -97,6 +104,8 @@ class Manifest(Strict):
     created: str
     input: InputSpec
     roi: Roi | None = None
+    judged: PictureSize | None = None
+    """What the training pictures showed, after the ROI; None when their sizes differ. Other shapes are refused."""
     ignore: str | None = None
     precisions: dict[str, Precision]
     decision: DecisionPolicy

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_runtime.errors import DataError
-from sad_runtime.manifest import InputSpec, Roi
+from sad_runtime.manifest import InputSpec, PictureSize, Roi
 
 Picture = NDArray[np.uint8]
+SQUASHED = 1.1
+"""How far the sides' ratio may stray from that of the training pictures."""
 
 
 def model_picture(picture: Picture, spec: InputSpec, roi: Roi | None = None) -> Picture:
@@ -27,6 +29,23 @@ def model_picture(picture: Picture, spec: InputSpec, roi: Roi | None = None) -> 
         raise DataError(f"expected an 8-bit picture, got {picture.dtype} with shape {picture.shape}")
     resized = _resized(_with_channels(_cropped(picture, roi), spec.channels), spec.width, spec.height)
     return np.ascontiguousarray(resized.reshape(spec.shape))
+
+
+def check_size(picture: Picture, roi: Roi | None, judged: PictureSize | None) -> None:
+    """Raises DataError for a picture that would be squashed, or blown up from under half the size learnt from.
+
+    Such a picture is of another camera or another cut: its score says nothing.
+    """
+    if judged is None:
+        return
+    height, width = (roi.height, roi.width) if roi is not None else picture.shape[:2]
+    squashed = (width / height) / (judged.width / judged.height)
+    small = width * height * 4 < judged.width * judged.height
+    if small or not 1 / SQUASHED < squashed < SQUASHED:
+        raise DataError(
+            f"a picture of {width}x{height}; this model learnt from {judged.width}x{judged.height}. "
+            "Is it the right camera, resolution and ROI?"
+        )
 
 
 def _with_channels(picture: Picture, channels: int) -> Picture:

@@ -18,7 +18,7 @@ from sad_runtime.bundle import read_bundle
 from sad_runtime.decide import Region, Thresholds
 from sad_runtime.errors import BackendError, DataError
 from sad_runtime.inspector import Inspector
-from sad_runtime.manifest import Roi
+from sad_runtime.manifest import PictureSize, Roi
 from sad_runtime.verdict import Reason, Verdict
 
 CUTS = Thresholds(score=THRESHOLD, pixel=THRESHOLD, heatmap_low=0.5)
@@ -113,3 +113,25 @@ def test_an_inspector_closes_its_backend() -> None:
         inspector.inspect(good_picture())
     with pytest.raises(BackendError, match="not open"):
         inspector.inspect(good_picture())
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 48), (30, 30), (64, 80)])
+def test_a_picture_unlike_those_learnt_from_is_refused(width: int, height: int) -> None:
+    judged = PictureSize(width=64, height=64)
+    refused = pytest.raises(DataError, match=f"{width}x{height}; this model learnt from 64x64")
+    with Inspector(ConstantBackend(b"", SPEC), Thresholds(1.0, 1.0, 0.0), judged=judged) as inspector, refused:
+        inspector.inspect(np.zeros((height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (128, 128), (64, 66), (48, 48)])
+def test_a_picture_a_little_larger_or_smaller_is_judged(width: int, height: int) -> None:
+    judged = PictureSize(width=64, height=64)
+    with Inspector(ConstantBackend(b"", SPEC), Thresholds(1.0, 1.0, 0.0), judged=judged) as inspector:
+        assert inspector.inspect(np.zeros((height, width, 3), np.uint8)).verdict is Verdict.PASS
+
+
+def test_with_an_roi_its_size_counts() -> None:
+    judged = PictureSize(width=64, height=64)
+    roi = Roi(x=10, y=0, width=64, height=64)
+    with Inspector(ConstantBackend(b"", SPEC), Thresholds(1.0, 1.0, 0.0), roi=roi, judged=judged) as inspector:
+        assert inspector.inspect(np.zeros((64, 200, 3), np.uint8)).verdict is Verdict.PASS

@@ -83,7 +83,7 @@ def _from_bundle(bundle: Bundle, backend: str, precision: str, threads: int) -> 
     return Subject(
         name=manifest.part,
         kind="bundle",
-        inspector=Inspector(engine, thresholds, roi=manifest.roi),
+        inspector=Inspector(engine, thresholds, roi=manifest.roi, judged=manifest.judged),
         method=manifest.method,
         precision=precision,
         learnt_pictures=_calibration_pictures(bundle),
@@ -110,8 +110,9 @@ def _from_run(path: Path, backend: str, precision: str | None, threads: int) -> 
     run = Run(path)
     split = run.split()
     files = [picked.sha256 for picked in (*split.train, *split.calibration, *split.validation)]
-    method = run.config().method
-    return Subject(path.name, "run", Inspector(engine, NO_THRESHOLDS), method, "fp32", frozenset(files))
+    config = run.config()
+    inspector = Inspector(engine, NO_THRESHOLDS, roi=config.roi_box)
+    return Subject(path.name, "run", inspector, config.method, "fp32", frozenset(files))
 
 
 def _torch_backend(path: Path, threads: int) -> Backend:

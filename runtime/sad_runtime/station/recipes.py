@@ -109,7 +109,13 @@ def opened(recipe: Recipe, *, threads: int = 0) -> Iterator[Inspector]:
     backend = backend_for(recipe.backend, bundle.model(recipe.precision), bundle.manifest.input, threads=threads)
     with ExitStack() as stack:
         inspector = stack.enter_context(
-            Inspector(backend, recipe.thresholds, roi=recipe.roi, good_scores=recipe.good_scores)
+            Inspector(
+                backend,
+                recipe.thresholds,
+                roi=recipe.roi,
+                judged=bundle.manifest.judged,
+                good_scores=recipe.good_scores,
+            )
         )
         if not recipe.simulated:
             prove(inspector, bundle, recipe.precision)
