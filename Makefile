@@ -12,7 +12,7 @@ help:            ## this list
 
 install: $(VENV)/.run    ## the commands, in .venv
 
-demo: $(VENV)/.run       ## render parts, train, export, run a line, show what came out (about 5 minutes)
+demo: $(VENV)/.run       ## render parts, train, export, run a line, show what came out (about 4 minutes)
 	$(BIN)/sad-demo
 
 test: $(VENV)/.dev       ## style, types, quick tests, then the slow ones

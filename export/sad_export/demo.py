@@ -23,7 +23,7 @@ from sad_runtime.messages import Decision
 from sad_runtime.subscriber import Subscriber
 
 EXAMPLES = """\
-  sad-demo                              a washer, about five minutes on two cores
+  sad-demo                              a washer, about four minutes on two cores
   sad-demo --part board --steps 600     another part, longer training
   sad-demo --parts 300                  a longer line"""
 LINE_SEED = 2026
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", default="washer", choices=sorted(PARTS), help="what the line makes (default: washer)")
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)")
     parser.add_argument("--pictures", type=int, default=120, help="good pictures to learn from (default: 120)")
-    parser.add_argument("--steps", type=int, default=320, help="training steps (default: 320)")
+    parser.add_argument("--steps", type=int, default=480, help="training steps (default: 480)")
     parser.add_argument("--parts", type=int, default=120, help="parts that run over the line (default: 120)")
     parser.add_argument(
         "--defect-px", type=int, default=20, help="size of the defects; 0 draws it, from 3 px up (default: 20)"
