@@ -15,7 +15,6 @@ from sad_train.report import (
     gallery,
     notices,
     page,
-    paragraph,
     picture,
     section,
     table,
@@ -58,7 +57,7 @@ def whole_page(text: str) -> str:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
     return page(
         text,
-        section(text, paragraph(text), notices([text]), tiles([Tile(text, text, text, "bad")]), note=text),
+        section(text, notices([text]), tiles([Tile(text, text, text, "bad")]), note=text),
         section("t", table([text, "b"], [[text, text]], words=(1,)), facts([(text, text)])),
         section(
             "g", gallery([Card([picture(pixels, text), picture(pixels, text, lossless=True)], text, text, "good")])

@@ -68,10 +68,6 @@ def section(title: str, *blocks: str, note: str = "") -> str:
     )
 
 
-def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
-
-
 def tiles(items: Sequence[Tile]) -> str:
     """The figures to see first."""
     return '<div class="tiles">' + "".join(_tile(item) for item in items) + "</div>"
