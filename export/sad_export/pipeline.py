@@ -102,7 +102,7 @@ def _check_backend(name: str) -> None:
 
 
 def _ignore_mask(graph: InspectionGraph, path: Path | None) -> NDArray[np.uint8] | None:
-    """Reads, resizes and applies the mask; white is not judged."""
+    """Reads and applies the mask, which must have the model's size; white is not judged."""
     if path is None:
         return None
     mask = read_picture(path)

@@ -54,7 +54,7 @@ class NuisanceConfig(Strict):
     noise: float = Field(default=2.0, ge=0, le=50)
     """Sensor noise, standard deviation in grey levels."""
     shift: float = Field(default=0.015, ge=0, le=0.2)
-    """Share of the picture's side; enlarged to the pose spread that the good set shows."""
+    """Share of the picture's side, in either direction. Raise it for parts that lie less exactly."""
     rotation_deg: float | None = Field(default=None, ge=0, le=180)
     """None: 2 for aligned parts, 5 for others, 0 for textures."""
 

@@ -54,7 +54,10 @@ def relit(picture: Picture, config: NuisanceConfig, rng: np.random.Generator) ->
 
 
 def _vignette(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A light falloff about a drawn centre plus a slope in a drawn direction, both up to `strength`; (H, W, 1)."""
+    """A light falloff about a drawn centre plus a slope in a drawn direction, (H, W, 1).
+
+    Each changes the middle of an edge by up to half of `strength`; a corner can see about twice `strength` of both.
+    """
     rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, np.newaxis] - np.float32(rng.uniform(-0.5, 0.5))
     columns = np.linspace(-1, 1, shape[1], dtype=np.float32)[np.newaxis, :] - np.float32(rng.uniform(-0.5, 0.5))
     fall, slope, direction = rng.uniform(0, strength / 2), rng.uniform(0, strength / 2), rng.uniform(0, 2 * np.pi)

@@ -17,10 +17,9 @@ from torch.nn import functional as F
 from sad_runtime.errors import ConfigError
 from sad_train.config import NsaConfig, TrainConfig
 from sad_train.methods.nsa_tables import PAPER_CLASSES
-from sad_train.pixels import Picture
 from sad_train.profile import Profile
 from sad_train.synthesis.foreground import Background
-from sad_train.synthesis.nsa import Anomaly, NsaRecipe, nsa_anomaly
+from sad_train.synthesis.nsa import NsaRecipe
 
 PAPER_SIZE = (0.03, 0.05)
 HALF_SIZE = (0.012, 0.025)
@@ -80,10 +79,6 @@ def _measured_recipe(profile: Profile) -> NsaRecipe:
         min_overlap=0.25,
         logistic=profile.logistic,
     )
-
-
-def anomaly(picture: Picture, source: Picture, recipe: NsaRecipe, rng: np.random.Generator) -> Anomaly:
-    return nsa_anomaly(picture, source, recipe, rng)
 
 
 def loss(logits: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:

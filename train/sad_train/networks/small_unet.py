@@ -1,7 +1,7 @@
 """A small U-net for CPUs: a stride-4 stem, four residual stages, skips, a logit map at a quarter of the side.
 
 Made for training in minutes on two cores and for running in milliseconds: plain convolutions, ReLU, concatenation and
-fixed doublings only, about 0.3 GMAC and 0.8 M parameters at 256x256. Skips keep small defects where they are, which the
+fixed doublings only, about 0.4 GMAC and 0.8 M parameters at 256x256. Skips keep small defects where they are, which the
 reference network (nsa_resnet18.py) cannot.
 """
 
