@@ -75,11 +75,12 @@ def _untrained_onnx() -> bytes:
 
     from sad_export.onnx_graph import onnx_from_graph
     from sad_train.config import TrainConfig
-    from sad_train.graph import InspectionGraph, network_for
+    from sad_train.graph import InspectionGraph
+    from sad_train.networks.small_unet import SmallUNet
 
     torch.manual_seed(0)
     config = TrainConfig(size_px=SIZE_PX)
-    return onnx_from_graph(InspectionGraph(network_for(config, SPEC.channels), SPEC, config))
+    return onnx_from_graph(InspectionGraph(SmallUNet(SPEC.channels), SPEC, config))
 
 
 def _write_bundle(material: Material, pictures: list[NDArray[np.uint8]]) -> None:

@@ -17,8 +17,10 @@ from sad_runtime.errors import SadError
 from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
-from sad_train.graph import NEVER, InspectionGraph, network_for
+from sad_train.graph import NEVER, InspectionGraph
+from sad_train.networks.segmenters import segmenter_for
 from sad_train.networks.small_unet import SmallUNet
+from sad_train.profile import measured_profile
 
 SIZE = 64
 KINDS: dict[str, dict[str, object]] = {
@@ -31,7 +33,7 @@ def graph_of(kind: str, channels: int = 3) -> InspectionGraph:
     """Untrained, but with batch norms that do something."""
     torch.manual_seed(0)
     config = parse(TrainConfig, {"size_px": SIZE, **KINDS[kind]}, "test")
-    network = network_for(config, channels)
+    network = segmenter_for(config, measured_profile([np.zeros((SIZE, SIZE, channels), np.uint8)]), channels)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None

@@ -15,7 +15,10 @@ from sad_runtime.errors import ConfigError
 from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
-from sad_train.graph import MEAN_BGR, NEVER, STD_BGR, InspectionGraph, network_for
+from sad_train.graph import MEAN_BGR, NEVER, STD_BGR, InspectionGraph
+from sad_train.networks.seen import Seen
+from sad_train.networks.segmenters import segmenter_for
+from sad_train.profile import measured_profile
 
 SIZE = 64
 
@@ -27,16 +30,17 @@ class Brightness(nn.Module):
         super().__init__()
         self.quarter = quarter
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Seen:
         logits = 10 * x[:, :1]
-        return F.avg_pool2d(logits, 4) if self.quarter else logits, F.avg_pool2d(x, 32)
+        return Seen(F.avg_pool2d(logits, 4) if self.quarter else logits, F.avg_pool2d(x, 32))
 
 
 def graph_of(stub: nn.Module | None = None, *, size: int = SIZE, channels: int = 3, **settings: Any) -> InspectionGraph:
     config = parse(TrainConfig, {"size_px": size, **settings}, "test")
     spec = InputSpec(height=size, width=size, channels=channels)
     torch.manual_seed(0)
-    return InspectionGraph(stub or network_for(config, channels), spec, config).eval()
+    flat = measured_profile([np.zeros(spec.shape, np.uint8)])
+    return InspectionGraph(stub or segmenter_for(config, flat, channels), spec, config).eval()
 
 
 def picture(seed: int = 0, count: int = 1, size: int = SIZE, channels: int = 3) -> NDArray[np.uint8]:

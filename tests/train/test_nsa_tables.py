@@ -6,10 +6,10 @@ import pytest
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import NsaConfig
-from sad_train.methods.nsa import recipe_for
-from sad_train.methods.nsa_tables import BLACK, PAPER_CLASSES, WHITE
 from sad_train.profile import Profile
 from sad_train.synthesis.foreground import Background
+from sad_train.synthesis.nsa_recipe import recipe_for
+from sad_train.synthesis.nsa_tables import BLACK, PAPER_CLASSES, WHITE
 
 TEXTURES = {"carpet", "grid", "leather", "tile", "wood"}
 PROFILE = Profile(

@@ -19,7 +19,7 @@ import torch
 from sad_runtime.errors import AlreadyRunning, DataError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
-from sad_train.graph import network_for
+from sad_train.methods.table import learner_for
 from sad_train.profile import measured_profile
 from sad_train.run import Checkpoint, Provenance, Run, newest_finished_run
 from sad_train.split import Picked, Split
@@ -30,18 +30,19 @@ CONFIG = TrainConfig(size_px=64, steps=5, batch=4)
 
 def checkpoint_at(step: int) -> Checkpoint:
     torch.manual_seed(0)
-    network = network_for(CONFIG, 1)
-    optimiser = torch.optim.AdamW(network.parameters())
-    network(torch.zeros(1, 1, 64, 64))[0].sum().backward()
+    profile = measured_profile([np.zeros((64, 64, 1), np.uint8)])
+    learner = learner_for(CONFIG, profile, 1)
+    optimiser = torch.optim.AdamW(learner.parameters())
+    learner.network(torch.zeros(1, 1, 64, 64)).heatmap.sum().backward()
     optimiser.step()
     return Checkpoint(
         step=step,
         seconds=12.5,
         config=CONFIG,
         spec=InputSpec(height=64, width=64, channels=1),
-        profile=measured_profile([np.zeros((64, 64, 1), np.uint8)]),
+        profile=profile,
         provenance=Provenance(part="capsule", data_digest="0" * 64, pictures=9, versions={"torch": "2"}, commit=None),
-        network=network.state_dict(),
+        learner=learner.state_dict(),
         optimiser=optimiser.state_dict(),
     )
 
@@ -57,9 +58,9 @@ def test_a_checkpoint_comes_back_whole(run: Run) -> None:
     saved = checkpoint_at(5)
     run.save(saved)
     loaded = run.load()
-    assert replace(loaded, network={}, optimiser={}) == replace(saved, network={}, optimiser={})
-    assert loaded.network.keys() == saved.network.keys()
-    assert all(torch.equal(loaded.network[name], value) for name, value in saved.network.items())
+    assert replace(loaded, learner={}, optimiser={}) == replace(saved, learner={}, optimiser={})
+    assert loaded.learner.keys() == saved.learner.keys()
+    assert all(torch.equal(loaded.learner[name], value) for name, value in saved.learner.items())
     for kept, given in zip(loaded.optimiser["state"].values(), saved.optimiser["state"].values(), strict=True):
         assert all(torch.equal(kept[name], given[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
     assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
@@ -105,7 +106,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_the_code_not_run(run: Run
 
 
 @pytest.mark.parametrize(
-    "content", [{"state_dict": {}}, {"schema": 2, "step": 1}, [1, 2], {"schema": 1, "step": 5}], ids=str
+    "content", [{"state_dict": {}}, {"schema": 3, "step": 1}, [1, 2], {"schema": 2, "step": 5}], ids=str
 )
 def test_another_programs_checkpoint_is_refused(run: Run, content: object) -> None:
     torch.save(content, run.checkpoint_file)

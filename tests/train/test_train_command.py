@@ -87,7 +87,7 @@ def refusal(capsys: pytest.CaptureFixture[str], data: Path | str, out: Path, *fl
 def same_weights(one: Path, other: Path) -> bool:
     first, second = Run(one).load(), Run(other).load()
     return first.step == second.step and all(
-        torch.equal(value, second.network[name]) for name, value in first.network.items()
+        torch.equal(value, second.learner[name]) for name, value in first.learner.items()
     )
 
 
@@ -103,7 +103,7 @@ def test_a_run_leaves_every_file_of_its_folder(finished: Path, washers: Path) ->
     assert [row["step"] for row in run.metrics()] == [1, 2, 3, 4, 5, 6]
     assert all(row["loss"] > 0 and row["without_patch"] == 0 for row in run.metrics())
     page = (finished / "report.html").read_text()
-    for text in ("Training of washer", "Synthetic anomalies and labels", "sad-export"):
+    for text in ("Training of washer", "the anomaly made of it", "sad-export"):
         assert text in page
     assert read_picture(finished / "previews" / "synthetic.png").std() > 0
 
@@ -186,31 +186,31 @@ def test_a_run_that_was_cut_off_before_its_report_gets_one(finished: Path, washe
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     washers: Path, often: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, real, calls = tmp_path / "nan", nsa.loss, 0
+    out, real, calls = tmp_path / "nan", nsa.soft_label_loss, 0
 
-    def broken(*arguments: Any) -> torch.Tensor:
+    def broken(*arguments: Any, **named: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        return real(*arguments) * (float("nan") if calls == 4 else 1)
+        return real(*arguments, **named) * (float("nan") if calls == 4 else 1)
 
-    monkeypatch.setattr(nsa, "loss", broken)
+    monkeypatch.setattr(nsa, "soft_label_loss", broken)
     said = refusal(capsys, washers, out, "--steps", "6", "--config", often, code=1)
     assert "not a number at step 4; the last good checkpoint is kept. Lower learning_rate" in said
     kept = Run(out).load()
     assert kept.step == 3
-    assert all(bool(value.isfinite().all()) for value in kept.network.values())
+    assert all(bool(value.isfinite().all()) for value in kept.learner.values())
 
 
 def test_weights_that_are_no_numbers_are_never_saved(
     washers: Path, often: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of a step is taken before its update, so the update can break what the loss did not show."""
-    out, real = tmp_path / "steep", nsa.loss
+    out, real = tmp_path / "steep", nsa.soft_label_loss
 
-    def steep(logits: torch.Tensor, *rest: Any) -> torch.Tensor:
-        return real(logits, *rest) + (0 * logits.mean()).sqrt()  # adds 0; its slope is no number
+    def steep(logits: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        return real(logits, *rest, **named) + (0 * logits.mean()).sqrt()  # adds 0; its slope is no number
 
-    monkeypatch.setattr(nsa, "loss", steep)
+    monkeypatch.setattr(nsa, "soft_label_loss", steep)
     said = refusal(capsys, washers, out, "--steps", "6", "--config", often, code=1)
     assert "not a number at step 1" in said
     assert not Run(out).checkpoint_file.exists()
@@ -307,7 +307,7 @@ def test_grey_pictures_make_a_one_channel_graph(washers: Path, tmp_path: Path) -
     assert train(grey, tmp_path / "out", "--steps", "2") == 0
     checkpoint = Run(tmp_path / "out").load()
     assert checkpoint.spec.channels == 1
-    assert checkpoint.network["stem.0.weight"].shape[1] == 1
+    assert checkpoint.learner["network.stem.0.weight"].shape[1] == 1
 
 
 def test_with_json_stdout_holds_one_object_and_nothing_else(

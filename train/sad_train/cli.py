@@ -17,7 +17,7 @@ from sad_runtime.schema import parse, yaml_values
 from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset, read_dataset
 from sad_train.dataset_check import DatasetCheck, check_dataset
-from sad_train.methods.nsa_tables import PAPER_CLASSES
+from sad_train.synthesis.nsa_tables import PAPER_CLASSES
 
 EXAMPLES = """\
   sad-train --data parts/capsule --out runs/capsule

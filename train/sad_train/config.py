@@ -42,6 +42,18 @@ class NsaConfig(Strict):
     """(k, x0) of the label's logistic, in 1/grey levels and grey levels."""
 
 
+class CutPasteConfig(Strict):
+    """CutPaste and CutPaste-Scar (Li et al., CVPR 2021)."""
+
+
+class AnoSegConfig(Strict):
+    """AnoSeg (Song et al., 2021)."""
+
+
+class FastFlowConfig(Strict):
+    """FastFlow (Yu et al., 2021)."""
+
+
 class NuisanceConfig(Strict):
     """Harmless changes that must stay PASS, drawn anew for every training example."""
 
@@ -62,7 +74,10 @@ class NuisanceConfig(Strict):
 class TrainConfig(Strict):
     method: str = "nsa"
     preset: str = "fast"
-    network: Literal["small_unet", "nsa_resnet18"] = "small_unet"
+    network: Literal["small_unet", "nsa_resnet18", "small_resnet", "resnet18", "resnet50"] = "small_unet"
+    """small_unet and nsa_resnet18 draw heatmaps, the others are encoders; each method says which it takes."""
+    coords: Literal["auto", "on", "off"] = "off"
+    """Coordinate channels in the first convolution (CoordConv). auto: on for parts that always lie alike."""
     size_px: int = Field(default=256, ge=32, le=2048)
     """Side of the square that a picture is resized to."""
     crop_px: int | None = None
@@ -71,8 +86,9 @@ class TrainConfig(Strict):
     """Paper preset, objects: random crops are taken within this centred square."""
     flip: bool = False
     """Paper preset, textures: vertical flips."""
-    score: Literal["peak", "mean"] = "peak"
-    """How the heatmap becomes one number. `mean` of probabilities is the paper's; `peak` keeps small defects."""
+    score: Literal["peak", "mean", "network"] = "peak"
+    """How a picture becomes one number. `peak` of the heatmap keeps small defects, `mean` of its probabilities is NSA's
+    own; `network`: the score that the method's network gives to the whole picture."""
     roi: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt] | None = None
     """x, y, width, height in camera pixels; None: the whole picture. Goes into the bundle."""
     channels: Literal[1, 3] | None = None
@@ -83,6 +99,10 @@ class TrainConfig(Strict):
     batch: int = Field(default=16, ge=2)
     clean_share: float = Field(default=0.25, ge=0, le=0.9)
     """Share of every batch that is a good picture under nuisance, labelled good."""
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    """sgd: with momentum 0.9, as CutPaste is published."""
+    clip_gradients: float | None = Field(default=None, gt=0)
+    """Most that the norm of all gradients together may be; steadies flows."""
     learning_rate: float = Field(default=1e-3, gt=0)
     final_learning_rate: float = Field(default=1e-6, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -92,8 +112,15 @@ class TrainConfig(Strict):
     checkpoint_every_s: float = Field(default=60.0, gt=0)
     calibration_share: float = Field(default=0.2, gt=0, lt=1)
     validation_share: float = Field(default=0.05, ge=0, lt=1)
-    nsa: NsaConfig = NsaConfig()
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Ship a moving average of the weights with this decay a step (0.999) instead of the last ones."""
+    compile: bool = False
+    """Compile the training step (torch.compile): minutes to start, pays on a GPU and on long runs."""
     nuisance: NuisanceConfig = NuisanceConfig()
+    nsa: NsaConfig = NsaConfig()
+    cutpaste: CutPasteConfig = CutPasteConfig()
+    anoseg: AnoSegConfig = AnoSegConfig()
+    fastflow: FastFlowConfig = FastFlowConfig()
 
     @model_validator(mode="after")
     def _sides_fit(self) -> TrainConfig:
@@ -107,6 +134,11 @@ class TrainConfig(Strict):
                 f"crop_px {seen_px}, centre_px {centre_px} and size_px {self.size_px} must rise in this order"
             )
         return self
+
+    @property
+    def clean_slots(self) -> int:
+        """How many of a batch's first examples are good pictures, for methods that learn to segment."""
+        return min(self.batch - 1, round(self.clean_share * self.batch))
 
     @property
     def roi_box(self) -> Roi | None:

@@ -1,13 +1,14 @@
 """Training examples, made on demand: example `i` of a run is the same whenever and by whichever process it is made.
 
 Destination and source follow a shuffled stream of the good pictures, as in NSA: the source of an anomaly is the picture
-before it in the stream. A share of every batch is a good picture under nuisance light and pose, labelled good.
+before it in the stream. What is made of the two is the method's (methods/base.py); pose before and light after are the
+same for all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,48 +17,51 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from sad_train.config import TrainConfig
+from sad_train.distributed import Ranks
+from sad_train.methods.base import Maker, Sample
 from sad_train.nuisance import drawn_pose, relit
 from sad_train.pixels import Picture
 from sad_train.profile import Profile
-from sad_train.synthesis.nsa import NsaRecipe, nsa_anomaly
+
+OUTCOME = "outcome"
+"""The key of a sample's Outcome in a batch."""
 
 
-@dataclass(frozen=True)
-class Example:
-    picture: Picture
-    """(h, w, C) uint8, cropped as the network takes it in training."""
-    label: NDArray[np.float32]
-    """(h, w) 0..1"""
-    patches: int
-    """0: a clean negative."""
-
-
-class Examples(Dataset[tuple[Tensor, Tensor, int]]):
+class Examples(Dataset[dict[str, Tensor]]):
     """Example by index. `pictures` (n, H, W, C) uint8."""
 
-    def __init__(self, pictures: NDArray[np.uint8], config: TrainConfig, recipe: NsaRecipe, profile: Profile) -> None:
+    def __init__(self, pictures: NDArray[np.uint8], config: TrainConfig, maker: Maker, profile: Profile) -> None:
         self.pictures = pictures
         self.config = config
-        self.recipe = recipe
+        self.maker = maker
         self.rotation_deg = _rotation(config, profile)
-        self.clean = min(config.batch - 1, round(config.clean_share * config.batch))
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        example = self.example(index)
-        return torch.from_numpy(example.picture), torch.from_numpy(example.label), example.patches
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = self.example(index)
+        tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in sample.values.items()}
+        return tensors | {OUTCOME: torch.tensor(int(sample.outcome))}
 
-    def example(self, index: int) -> Example:
+    def example(self, index: int) -> Sample:
         rng = np.random.default_rng([self.config.seed, index])
+        _, made = self._made(index, rng)
+        return Sample({name: self._lit(value, rng) for name, value in made.values.items()}, made.outcome)
+
+    def unlit(self, index: int) -> tuple[Picture, Sample]:
+        """The good picture that example `index` is made of, and the example before light and noise: to be looked at."""
+        return self._made(index, np.random.default_rng([self.config.seed, index]))
+
+    def _made(self, index: int, rng: np.random.Generator) -> tuple[Picture, Sample]:
         destination = self._posed(self._streamed(index), rng)
-        if index % self.config.batch < self.clean:
-            picture, label, patches = destination, np.zeros(destination.shape[:2], np.float32), 0
-        else:
-            made = nsa_anomaly(destination, self._posed(self._streamed(index - 1), rng), self.recipe, rng)
-            picture, label, patches = made.picture, made.label, made.patches
-        return Example(np.ascontiguousarray(relit(picture, self.config.nuisance, rng)), label, patches)
+        source = self._posed(self._streamed(index - 1), rng)
+        return destination, self.maker.sample(index % self.config.batch, destination, source, rng)
+
+    def _lit(self, value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        if value.dtype != np.uint8 or value.ndim != 3:
+            return value
+        return np.ascontiguousarray(relit(value, self.config.nuisance, rng))
 
     def _streamed(self, index: int) -> Picture:
         """The stream runs through all pictures once a round, in an order drawn for that round."""
@@ -78,17 +82,22 @@ class Examples(Dataset[tuple[Tensor, Tensor, int]]):
         return np.ascontiguousarray(posed[top : top + self.config.crop_px, left : left + self.config.crop_px])
 
 
-class FromStep(Sampler[int]):
-    """Indices from a given step on, so that a resumed run makes the examples it has not seen."""
+class FromStep(Sampler[list[int]]):
+    """The indices of each batch from a given step on, so that a resumed run makes the examples it has not seen.
 
-    def __init__(self, examples: Examples, step: int) -> None:
-        self.first, self.last = step * examples.config.batch, len(examples)
+    Of several processes each takes every so-manieth of a batch, so that all see the same mix.
+    """
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.last))
+    def __init__(self, config: TrainConfig, step: int, ranks: Ranks) -> None:
+        self.config, self.step, self.ranks = config, step, ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.step, self.config.steps):
+            first = step * self.config.batch
+            yield list(range(first + self.ranks.rank, first + self.config.batch, self.ranks.count))
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.config.steps - self.step
 
 
 def _rotation(config: TrainConfig, profile: Profile) -> float:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sad_runtime.errors import ConfigError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
-from sad_train.networks.nsa_resnet18 import NsaResNet18
-from sad_train.networks.small_unet import SmallUNet
+from sad_train.networks.segmenters import upsampled
 
 NEVER = -20.0
 """The logit of pixels that are not judged: cropped away or under the ignore mask."""
@@ -24,13 +24,8 @@ MEAN_BGR, STD_BGR = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
 MEAN_GREY, STD_GREY = (0.449,), (0.226,)
 
 
-def network_for(config: TrainConfig, channels: int) -> nn.Module:
-    """The untrained network that the configuration names."""
-    return NsaResNet18(channels) if config.network == "nsa_resnet18" else SmallUNet(channels)
-
-
 class InspectionGraph(nn.Module):
-    """image (N, H, W, C) uint8 -> heatmap (N, H, W) logits, score (N,), embedding (N, K), all float32."""
+    """image (N, H, W, C) uint8 -> heatmap (N, H, W) logits or distances, score (N,), embedding (N, K), all float32."""
 
     def __init__(self, network: nn.Module, spec: InputSpec, config: TrainConfig) -> None:
         super().__init__()
@@ -52,27 +47,32 @@ class InspectionGraph(nn.Module):
         """(N, H, W, C) uint8 -> (N, C, H, W) float32, as networks take it."""
         return image.permute(0, 3, 1, 2).float() * self.scale + self.offset  # type: ignore[operator]
 
-    def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised (N, C, h, w) -> logits of the same height and width (N, 1, h, w), features. Training's way in."""
-        logits, features = self.network(x)
-        if logits.shape[-1] != x.shape[-1]:
-            factor = float(x.shape[-1] // logits.shape[-1])
-            logits = F.interpolate(logits, scale_factor=factor, mode="bilinear", align_corners=False)
-        return logits, features
+    def prepared(self, image: Tensor) -> Tensor:
+        """(N, H, W, C) uint8 -> what the network takes on the line: normalised, masked, cropped."""
+        x = self.normalised(image)
+        if self.score == "network":  # such a score sees the whole picture: what is not judged is made to say nothing
+            x = x * self.judged
+        return x if self.crop_px is None else _centre(x, self.crop_px)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.normalised(image)
-        if self.crop_px is not None:
-            x = _centre(x, self.crop_px)
-        logits, features = self.logits(x)
-        judged = self.judged
+        x, judged = self.prepared(image), self.judged
+        seen = self.network(x)
+        heatmap = upsampled(seen.heatmap, x.shape[-1])
         if self.crop_px is not None:
             before = (self.spec.height - self.crop_px) // 2
             after = self.spec.height - self.crop_px - before
-            logits = F.pad(logits, (before, after, before, after), value=NEVER)
-        logits = logits * judged + NEVER * (1 - judged)
-        score = self._mean_score(logits) if self.score == "mean" else self._peak_score(logits)
-        return logits.squeeze(1), score, features.mean((2, 3))
+            heatmap = F.pad(heatmap, (before, after, before, after), value=NEVER)
+        heatmap = heatmap * judged + NEVER * (1 - judged)
+        return heatmap.squeeze(1), self._scored(heatmap, seen.score), seen.features.mean((2, 3))
+
+    def _scored(self, heatmap: Tensor, score: Tensor | None) -> Tensor:
+        if self.score == "mean":
+            return self._mean_score(heatmap)
+        if self.score == "peak":
+            return self._peak_score(heatmap)
+        if score is None:
+            raise ConfigError("score: network: this method's network has no score of its own; take peak or mean")
+        return score
 
     def _mean_score(self, logits: Tensor) -> Tensor:
         """Mean probability (the paper's score), as a logit so that small values keep their digits."""

@@ -1,31 +1,39 @@
-"""The training loop, to be read in one sitting: data, step, check, save."""
+"""The training loop, to be read in one sitting: data, step, look, save."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import cast
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from sad_runtime.cli.progress import Progress
 from sad_runtime.errors import SadError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
-from sad_train.examples import Examples, FromStep
-from sad_train.graph import InspectionGraph, network_for
-from sad_train.methods import nsa
+from sad_train.distributed import Ranks
+from sad_train.examples import OUTCOME, Examples, FromStep
+from sad_train.graph import InspectionGraph
+from sad_train.methods.base import Batch, Learner, Outcome
+from sad_train.methods.table import learner_for, maker_for
 from sad_train.profile import Profile
 from sad_train.run import Checkpoint, Provenance, Run
 from sad_train.validation import validation_metrics
 
 NOTES = 20
 """How many times a run writes its metrics."""
+LOOK_EVERY = 10
+"""Steps between looks at the loss: each makes a GPU wait."""
+SETTLE_BATCH = 16
 
 
 def train(
@@ -36,8 +44,8 @@ def train(
     config: TrainConfig,
     profile: Profile,
     provenance: Provenance,
+    ranks: Ranks,
     *,
-    device: str,
     resume: Checkpoint | None = None,
 ) -> Checkpoint:
     """Trains on `pictures` (n, H, W, C) uint8 for `config.steps` steps and leaves the last checkpoint in `run`.
@@ -45,88 +53,182 @@ def train(
     `watched` are validation pictures, scored now and then to be reported; nothing is chosen by them.
     """
     torch.manual_seed(config.seed)
-    examples = Examples(pictures, config, nsa.recipe_for(config.nsa, profile), profile)
-    graph = InspectionGraph(network_for(config, spec.channels), spec, config).to(
-        device, memory_format=torch.channels_last
-    )  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(graph.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    learner = learner_for(config, profile, spec.channels)
+    if resume is None:
+        learner.start()
+    else:
+        learner.load_state_dict(resume.learner)
+    learner.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learnt = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    optimiser = _optimiser(learnt, config)
+    average = _average(learner, config)
+    autocast, scaler = _mixed_precision(ranks)
     step, seconds_before = 0, 0.0
     if resume is not None:
-        graph.network.load_state_dict(resume.network)
         optimiser.load_state_dict(resume.optimiser)
+        scaler.load_state_dict(resume.scaler)
+        if average is not None and resume.average is not None:
+            average.module.load_state_dict(resume.average)
         step, seconds_before = resume.step, resume.seconds
-    amp = _mixed_precision(device)
-    scaler = torch.amp.GradScaler(device, enabled=amp is torch.float16)
+    shipped = learner if average is None else cast(Learner, average.module)
+    graph = InspectionGraph(shipped.network, spec, config).to(ranks.device)
 
     def checkpoint() -> Checkpoint:
-        _check_finite(all(bool(weight.isfinite().all()) for weight in graph.parameters()), step, run)
-        seconds = seconds_before + time.monotonic() - started
-        state, moments = graph.network.state_dict(), optimiser.state_dict()
-        return Checkpoint(step, seconds, config, spec, profile, provenance, state, moments)
+        _check_finite(all(bool(weight.isfinite().all()) for weight in learner.parameters()), step, run)
+        return Checkpoint(
+            step=step,
+            seconds=seconds_before + time.monotonic() - started,
+            config=config,
+            spec=spec,
+            profile=profile,
+            provenance=provenance,
+            learner=learner.state_dict(),
+            optimiser=optimiser.state_dict(),
+            average=None if average is None else average.module.state_dict(),
+            scaler=scaler.state_dict(),
+        )
 
     started = saved = time.monotonic()
     progress = Progress("training", config.steps, done=step)
-    losses: list[float] = []
-    empty = 0
-    waited_s = 0.0
-    graph.train()
-    batches = _batches(examples, step, config, device)
+    diary, shown = _Diary(), ""
+    together = ranks.together(learner)
+    losses_of: Callable[[Batch], dict[str, Tensor]] = torch.compile(together) if config.compile else together
+    batches = _batches(Examples(pictures, config, maker_for(config, profile), profile), step, config, ranks)
+    learner.train()
     while step < config.steps:
         asked = time.monotonic()
-        images, labels, patches = next(batches)
-        waited_s += time.monotonic() - asked
-        empty += int((patches == 0).sum()) - examples.clean
+        batch = next(batches)
+        diary.waited_s += time.monotonic() - asked
+        diary.count(batch.pop(OUTCOME))
 
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(step, config)
-        x = graph.normalised(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device, amp or torch.bfloat16, enabled=amp is not None):
-            logits, _ = graph.logits(x)
-        loss = nsa.loss(logits.float(), labels.to(device, non_blocking=True), config)
+        torch.manual_seed(config.seed * 1_000_003 + step)  # whatever a learner draws is the same after a resume
+        with autocast():
+            losses = losses_of(_on_device(batch, graph, ranks))
+            loss = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if config.clip_gradients is not None:
+            scaler.unscale_(optimiser)
+            torch.nn.utils.clip_grad_norm_(learnt, config.clip_gradients)
         scaler.step(optimiser)
         scaler.update()
+        if average is not None:
+            average.update_parameters(learner)
         step += 1
 
-        value = float(loss.detach())
-        losses.append(value)
-        _check_finite(math.isfinite(value), step, run)
+        diary.add(losses)
+        if step % LOOK_EVERY == 0 or step == config.steps:
+            value = float(loss.detach())
+            _check_finite(math.isfinite(value), step, run)
+            shown = f"loss {value:.4f}"
+        progress.step(step, shown)
+        if not ranks.first:
+            continue
+        if step == config.steps:
+            _settle(shipped, graph, pictures, ranks)
         if step % max(1, config.steps // NOTES) == 0 or step == config.steps:
-            notes = {
-                "step": step,
-                "loss": float(np.mean(losses)),
-                "without_patch": empty / (len(losses) * (config.batch - examples.clean)),
-                "loader_share": waited_s / (time.monotonic() - started),
-            }
-            run.note(notes | validation_metrics(graph, watched, examples, device))
-            losses.clear()
-            empty = 0
-            graph.train()
-        if time.monotonic() - saved > config.checkpoint_every_s:
+            notes = {"step": step, **diary.notes(time.monotonic() - started)}
+            if shipped.judges:
+                graph.eval()
+                notes |= validation_metrics(graph, watched, profile, config.seed, ranks.device)
+            run.note(notes)
+            diary.clear()
+            learner.train()
+        if step < config.steps and time.monotonic() - saved > config.checkpoint_every_s:
             run.save(checkpoint())
             saved = time.monotonic()
-        progress.step(step, f"loss {value:.4f}")
     last = checkpoint()
-    run.save(last)
+    if ranks.first:
+        run.save(last)
+    ranks.wait()
     return last
 
 
-def _batches(
-    examples: Examples, step: int, config: TrainConfig, device: str
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+class _Diary:
+    """What happened since the last note."""
+
+    def __init__(self) -> None:
+        self.waited_s = 0.0
+        """Spent waiting for examples since the training began."""
+        self.clear()
+
+    def clear(self) -> None:
+        self.steps = 0
+        self.sums: dict[str, Tensor] = {}
+        self.wanted = self.without = 0
+
+    def count(self, outcomes: Tensor) -> None:
+        self.wanted += int((outcomes != Outcome.CLEAN).sum())
+        self.without += int((outcomes == Outcome.NO_PLACE).sum())
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        self.steps += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
+
+    def notes(self, seconds: float) -> dict[str, float]:
+        means = {name: float(total) / self.steps for name, total in self.sums.items()}
+        parts = {} if len(means) == 1 else {f"loss_{name}": value for name, value in means.items()}
+        return {
+            "loss": sum(means.values()),
+            **parts,
+            "without_patch": self.without / max(1, self.wanted),
+            "loader_share": self.waited_s / seconds,
+        }
+
+
+def _batches(examples: Examples, step: int, config: TrainConfig, ranks: Ranks) -> Iterator[Batch]:
     workers = config.workers if config.workers is not None else max(1, torch.get_num_threads() - 1)
     loader = DataLoader(
         examples,
-        batch_size=config.batch,
-        sampler=FromStep(examples, step),
+        batch_sampler=FromStep(config, step, ranks),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,  # workers share the pictures instead of copying them
-        pin_memory=device == "cuda",
+        pin_memory=ranks.cuda,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_threaded,
     )
     return iter(loader)
+
+
+def _on_device(batch: Batch, graph: InspectionGraph, ranks: Ranks) -> Batch:
+    """The batch where it is learnt from, its pictures as networks take them."""
+    there = {name: values.to(ranks.device, non_blocking=True) for name, values in batch.items()}
+    return {
+        name: _normalised(values, graph) if values.dtype == torch.uint8 else values for name, values in there.items()
+    }
+
+
+def _normalised(pictures: Tensor, graph: InspectionGraph) -> Tensor:
+    return graph.normalised(pictures).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _settle(learner: Learner, graph: InspectionGraph, pictures: NDArray[np.uint8], ranks: Ranks) -> None:
+    def goods() -> Iterator[Tensor]:
+        for start in range(0, len(pictures), SETTLE_BATCH):
+            chunk = torch.from_numpy(np.ascontiguousarray(pictures[start : start + SETTLE_BATCH]))
+            yield graph.prepared(chunk.to(ranks.device))
+
+    learner.eval()
+    learner.settle(goods)
+
+
+def _optimiser(learnt: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(learnt, lr=rate, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.AdamW
+    return kind(learnt, lr=rate, weight_decay=decay)
+
+
+def _average(learner: Learner, config: TrainConfig) -> AveragedModel | None:
+    if config.ema is None:
+        return None
+    decay = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(learner, multi_avg_fn=decay, use_buffers=True)
 
 
 def _check_finite(finite: bool, step: int, run: Run) -> None:
@@ -153,8 +255,9 @@ def _learning_rate(step: int, config: TrainConfig) -> float:
     return config.final_learning_rate + span * (1 + math.cos(math.pi * share)) / 2
 
 
-def _mixed_precision(device: str) -> torch.dtype | None:
-    """bf16 on GPUs that have it, else fp16; full precision on a CPU."""
-    if device != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+def _mixed_precision(ranks: Ranks) -> tuple[Callable[[], AbstractContextManager[object]], torch.amp.GradScaler]:
+    """bf16 on GPUs that have it, else fp16 with a loss scale; full precision on a CPU."""
+    kind = ranks.device.partition(":")[0]
+    dtype = torch.bfloat16 if not ranks.cuda or torch.cuda.is_bf16_supported() else torch.float16
+    scaler = torch.amp.GradScaler(kind, enabled=dtype is torch.float16)
+    return lambda: torch.autocast(kind, dtype, enabled=ranks.cuda), scaler

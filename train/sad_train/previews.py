@@ -13,57 +13,74 @@ from sad_runtime.decide import Thresholds
 from sad_runtime.files import write_atomically
 from sad_runtime.heatmap import overlay
 from sad_runtime.pictures import encode_png
-from sad_train.examples import Example, Examples
-from sad_train.graph import InspectionGraph
-from sad_train.methods import nsa
+from sad_train.config import TrainConfig
+from sad_train.examples import Examples
+from sad_train.graph import NEVER, InspectionGraph
+from sad_train.methods.base import Outcome, Sample
+from sad_train.methods.table import maker_for, method_named
 from sad_train.pixels import Picture
+from sad_train.profile import Profile
 from sad_train.run import Checkpoint, Run
 from sad_train.synthesis.nsa import nsa_anomaly
+from sad_train.synthesis.nsa_recipe import probe_recipe
 from sad_train.torch_backend import graph_from_checkpoint
 
 SHOWN = 12
 SIDE_PX = 192
-EVEN_ODDS = 0.0
-"""The logit at which a pixel is as likely anomalous as not; the middle of the colour scale before calibration."""
+EXAMPLES_CAPTION = "What it trains on: a good picture, the anomaly made of it, and where it was changed"
 
 
 def write_previews(
     run: Run, checkpoint: Checkpoint, pictures: NDArray[np.uint8], watched: NDArray[np.uint8]
 ) -> dict[str, str]:
     """Writes the preview pictures; returns file name -> caption."""
-    recipe = nsa.recipe_for(checkpoint.config.nsa, checkpoint.profile)
-    examples = Examples(pictures, checkpoint.config, recipe, checkpoint.profile)
-    shown = _anomalous(examples)
-    goods = list(watched[:SHOWN] if len(watched) else pictures[:SHOWN])
-    rng = np.random.default_rng(checkpoint.config.seed)
-    anomalies = [nsa_anomaly(good, goods[index - 1], recipe, rng).picture for index, good in enumerate(goods)]
-    graph = graph_from_checkpoint(checkpoint)
-    kind = "validation" if len(watched) else "training"
-    grids = {
-        "synthetic.png": (
-            [_above(_colour(e.picture), _mask(e.label)) for e in shown],
-            "Synthetic anomalies and labels",
-        ),
-        "heatmaps_good.png": (_overlays(graph, goods), f"Heatmaps of good {kind} pictures"),
-        "heatmaps_synthetic.png": (_overlays(graph, anomalies), f"The same {kind} pictures with synthetic anomalies"),
-    }
-    for name, (tiles, _) in grids.items():
-        write_atomically(run.previews / name, encode_png(_grid(tiles)))
+    config, profile = checkpoint.config, checkpoint.profile
+    grids = {"synthetic.png": (example_grid(pictures, config, profile), EXAMPLES_CAPTION)}
+    if method_named(config.method).inspects:
+        kind = "validation" if len(watched) else "training"
+        goods = list(watched[:SHOWN] if len(watched) else pictures[:SHOWN])
+        rng, recipe = np.random.default_rng(config.seed), probe_recipe(profile)
+        anomalies = [nsa_anomaly(good, goods[index - 1], recipe, rng).picture for index, good in enumerate(goods)]
+        clean, found = _overlays(graph_from_checkpoint(checkpoint), goods, anomalies)
+        grids |= {
+            "heatmaps_good.png": (_grid(clean), f"Heatmaps of good {kind} pictures"),
+            "heatmaps_synthetic.png": (_grid(found), f"The same {kind} pictures with synthetic anomalies"),
+        }
+    for name, (grid, _) in grids.items():
+        write_atomically(run.previews / name, encode_png(grid))
     return {name: caption for name, (_, caption) in grids.items()}
 
 
-def _anomalous(examples: Examples) -> list[Example]:
-    made = (examples.example(index) for index in range(min(len(examples), 8 * SHOWN)))
-    return [example for example in made if example.patches][:SHOWN]
+def example_grid(pictures: NDArray[np.uint8], config: TrainConfig, profile: Profile) -> Picture:
+    """What the method's maker does to good pictures (n, H, W, C): before, after, and the label or the difference."""
+    examples = Examples(pictures, config, maker_for(config, profile), profile)
+    tiles: list[Picture] = []
+    for index in range(min(len(examples), 8 * SHOWN)):
+        before, made = examples.unlit(index)
+        if made.outcome is Outcome.ANOMALOUS and len(tiles) < SHOWN:
+            tiles.append(_stacked(_colour(before), _colour(made.values["picture"]), _mark(before, made)))
+    return _grid(tiles)
+
+
+def _mark(before: Picture, made: Sample) -> Picture:
+    """(h, w, 3): the label where the method has one, else the change, its largest in white."""
+    label = made.values.get("label")
+    if label is None:
+        change = np.abs(made.values["picture"].astype(np.float32) - before).mean(axis=2)
+        label = change / max(1.0, float(change.max()))
+    return _mask(label)
 
 
 @torch.no_grad()
-def _overlays(graph: InspectionGraph, pictures: Sequence[Picture]) -> list[Picture]:
-    heatmaps = graph(torch.from_numpy(np.stack(pictures)))[0].numpy()
-    scale = Thresholds(score=EVEN_ODDS, pixel=EVEN_ODDS, heatmap_low=min(-1.0, float(np.median(heatmaps))))
+def _overlays(graph: InspectionGraph, *groups: Sequence[Picture]) -> list[list[Picture]]:
+    """The pictures of each group with their heatmaps below, on one scale: no good pixel of the first is above it."""
+    heatmaps = [graph(torch.from_numpy(np.stack(group)))[0].numpy() for group in groups]
+    judged = heatmaps[0][heatmaps[0] > NEVER]
+    low, high = float(np.median(judged)), float(judged.max())
+    scale = Thresholds(score=high, pixel=high, heatmap_low=min(low, high - 1e-3))
     return [
-        _above(_colour(picture), overlay(picture, heatmap, scale))
-        for picture, heatmap in zip(pictures, heatmaps, strict=True)
+        [_stacked(_colour(picture), overlay(picture, heatmap, scale)) for picture, heatmap in zip(*pair, strict=True)]
+        for pair in zip(groups, heatmaps, strict=True)
     ]
 
 
@@ -75,8 +92,8 @@ def _mask(label: NDArray[np.float32]) -> Picture:
     return np.repeat(np.rint(label * 255).astype(np.uint8)[..., np.newaxis], 3, axis=2)
 
 
-def _above(upper: Picture, lower: Picture) -> Picture:
-    return np.vstack([cv2.resize(tile, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for tile in (upper, lower)])
+def _stacked(*tiles: Picture) -> Picture:
+    return np.vstack([cv2.resize(tile, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for tile in tiles])
 
 
 def _grid(tiles: Sequence[Picture], columns: int = 6) -> Picture:

@@ -17,7 +17,7 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,22 @@ from sad_train.config import TrainConfig
 from sad_train.profile import Profile
 from sad_train.split import Split
 
-CHECKPOINT_SCHEMA = 1
+CHECKPOINT_SCHEMA = 2
 AGAIN = "Train again: sad-train --restart"
 CHECKPOINT_KEYS = frozenset(
-    {"schema", "step", "seconds", "config", "spec", "profile", "provenance", "network", "optimiser"}
+    {
+        "schema",
+        "step",
+        "seconds",
+        "config",
+        "spec",
+        "profile",
+        "provenance",
+        "learner",
+        "optimiser",
+        "average",
+        "scaler",
+    }
 )
 
 
@@ -51,7 +63,7 @@ class Provenance(Strict):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training's state. `network` and `optimiser` are state dicts."""
+    """A training's state. The last four are state dicts."""
 
     step: int
     seconds: float
@@ -59,8 +71,12 @@ class Checkpoint:
     spec: InputSpec
     profile: Profile
     provenance: Provenance
-    network: dict[str, Any]
+    learner: dict[str, Any]
     optimiser: dict[str, Any]
+    average: dict[str, Any] | None = None
+    """The learner's moving average, when the configuration asks for one: what ships."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Of the loss scale in fp16."""
 
     @property
     def finished(self) -> bool:
@@ -153,8 +169,10 @@ class Run:
                 "spec": checkpoint.spec.model_dump(mode="json"),
                 "profile": checkpoint.profile.model_dump(mode="json"),
                 "provenance": checkpoint.provenance.model_dump(mode="json"),
-                "network": checkpoint.network,
+                "learner": checkpoint.learner,
                 "optimiser": checkpoint.optimiser,
+                "average": checkpoint.average,
+                "scaler": checkpoint.scaler,
             },
             buffer,
         )
@@ -173,8 +191,10 @@ class Run:
             raise DataError(
                 f"{path}: damaged, or not a checkpoint ({str(error).partition(chr(10))[0]}). {AGAIN}"
             ) from None
-        ours = isinstance(values, dict) and values.keys() == CHECKPOINT_KEYS
-        if not ours or values["schema"] != CHECKPOINT_SCHEMA:
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if isinstance(schema, int) and schema < CHECKPOINT_SCHEMA:
+            raise DataError(f"{path}: written by an older sad, whose networks this one does not read. {AGAIN}")
+        if schema != CHECKPOINT_SCHEMA or values.keys() != CHECKPOINT_KEYS:
             raise DataError(f"{path}: not a checkpoint that this sad-train wrote")
         where = str(path)
         return Checkpoint(
@@ -184,8 +204,10 @@ class Run:
             spec=parse(InputSpec, values["spec"], where),
             profile=parse(Profile, values["profile"], where),
             provenance=parse(Provenance, values["provenance"], where),
-            network=values["network"],
+            learner=values["learner"],
             optimiser=values["optimiser"],
+            average=values["average"],
+            scaler=values["scaler"],
         )
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sad_runtime.errors import ConfigError, UsageError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset
 from sad_train.dataset_check import DatasetCheck
+from sad_train.distributed import Ranks, joined
 from sad_train.goodset import all_grey, loaded
 from sad_train.loop import train
 from sad_train.previews import write_previews
-from sad_train.profile import measured_profile
+from sad_train.profile import Profile, measured_profile
 from sad_train.provenance import checkout_commit, versions
 from sad_train.run import Checkpoint, Provenance, Run
 from sad_train.split import Split, split_of
@@ -37,10 +37,9 @@ def trained(
     device: str,
     restart: bool,
 ) -> dict[str, Any]:
-    """Trains and returns the summary that `sad-train --json` prints."""
-    device = _device(device)
+    """Trains and returns the summary that `sad-train --json` prints; {} in all but the first of several processes."""
     run = Run(out)
-    with run.locked():
+    with joined(device) as ranks, run.locked() if ranks.first else nullcontext():
         split = split_of(
             dataset.train_good,
             check.digests,
@@ -48,24 +47,12 @@ def trained(
             validation_share=config.validation_share,
             seed=config.seed,
         )
-        config = _settled(config, split)
+        config = _settled(config, split, ranks)
         resume = None if restart else _resumable(run, config, check)
         channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
         spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
         pictures, watched = (loaded(split.paths(share), spec, config.roi_box) for share in ("train", "validation"))
         profile = measured_profile(list(pictures))
-        log.info(
-            "%d pictures train, %d calibrate, %d watch; %s, %s, on %s",
-            *(len(getattr(split, share)) for share in ("train", "calibration", "validation")),
-            profile.kind,
-            "aligned" if profile.aligned else "not aligned",
-            device,
-        )
-        if resume is None:
-            run.clear()
-        else:
-            log.info("going on at step %d of %d", resume.step, config.steps)
-        run.write(config, split, profile)
         provenance = Provenance(
             part=dataset.name,
             data_digest=check.data_digest,
@@ -73,14 +60,36 @@ def trained(
             versions=versions(),
             commit=checkout_commit(),
         )
-        last = train(run, pictures, watched, spec, config, profile, provenance, device=device, resume=resume)
+        ranks.wait()  # all have read what the run folder holds before the first one writes there
+        if ranks.first:
+            _announce(split, profile, ranks, config, resume)
+            if resume is None:
+                run.clear()
+            run.write(config, split, profile)
+        last = train(run, pictures, watched, spec, config, profile, provenance, ranks, resume=resume)
+        if not ranks.first:
+            return {}
         previews = write_previews(run, last, pictures, watched)
         write_report(run, last, check, previews)
     return _summary(run, last)
 
 
-def _settled(config: TrainConfig, split: Split) -> TrainConfig:
+def _announce(split: Split, profile: Profile, ranks: Ranks, config: TrainConfig, resume: Checkpoint | None) -> None:
+    log.info(
+        "%d pictures train, %d calibrate, %d watch; %s, %s, on %s",
+        *(len(getattr(split, share)) for share in ("train", "calibration", "validation")),
+        profile.kind,
+        "aligned" if profile.aligned else "not aligned",
+        ranks.device if ranks.count == 1 else f"{ranks.count} processes",
+    )
+    if resume is not None:
+        log.info("going on at step %d of %d", resume.step, config.steps)
+
+
+def _settled(config: TrainConfig, split: Split, ranks: Ranks) -> TrainConfig:
     """Epochs become steps, now that the number of pictures is known."""
+    if config.batch % ranks.count:
+        raise UsageError(f"batch {config.batch} does not divide among {ranks.count} processes")
     if config.epochs is None:
         return config
     steps = max(1, round(config.epochs * len(split.train) / config.batch))
@@ -106,13 +115,6 @@ def _resumable(run: Run, config: TrainConfig, check: DatasetCheck) -> Checkpoint
     if checkpoint.finished and run.report.exists():
         raise UsageError(f"{run.folder}: this run is finished. Give another --out, or --restart to train it again")
     return checkpoint
-
-
-def _device(name: str) -> str:
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise UsageError("--device cuda: torch sees no CUDA GPU here")
-    return ("cuda" if there else "cpu") if name == "auto" else name
 
 
 def _summary(run: Run, last: Checkpoint) -> dict[str, Any]:

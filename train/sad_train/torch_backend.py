@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from sad_runtime.backends.base import Backend, Outputs, check_outputs
+from sad_runtime.errors import UsageError
 from sad_runtime.manifest import InputSpec
-from sad_train.graph import InspectionGraph, network_for
+from sad_train.graph import InspectionGraph
+from sad_train.methods.table import learner_for, method_named
 from sad_train.run import Checkpoint, Run
 
 
@@ -36,12 +38,14 @@ class TorchBackend(Backend):
 
 
 def graph_from_checkpoint(checkpoint: Checkpoint) -> InspectionGraph:
-    """The trained graph, ready to infer."""
-    graph = InspectionGraph(
-        network_for(checkpoint.config, checkpoint.spec.channels), checkpoint.spec, checkpoint.config
-    )
-    graph.network.load_state_dict(checkpoint.network)
-    return graph.eval()
+    """The trained graph, ready to infer. Raises UsageError for a method that inspects nothing."""
+    if not method_named(checkpoint.config.method).inspects:
+        raise UsageError(
+            f"a run of method {checkpoint.config.method} only prepares weights for others; it judges nothing"
+        )
+    learner = learner_for(checkpoint.config, checkpoint.profile, checkpoint.spec.channels)
+    learner.load_state_dict(checkpoint.learner if checkpoint.average is None else checkpoint.average)
+    return InspectionGraph(learner.network, checkpoint.spec, checkpoint.config).eval()
 
 
 def torch_backend_from_run(run: Path) -> TorchBackend:

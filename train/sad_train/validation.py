@@ -1,7 +1,7 @@
 """How a training stands, in figures that need no defects: validation pictures, clean and with synthetic anomalies.
 
-These are shown, not chosen by. Synthetic anomalies of the training's own kind say whether it learns, not how well it
-will find real defects.
+These are shown, not chosen by. The anomalies are the same for every method (NSA's, with constants measured from the
+good set); they say whether a training learns, not how well it will find real defects.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sad_train.examples import Examples
 from sad_train.graph import InspectionGraph
 from sad_train.metrics.image import image_auroc
+from sad_train.profile import Profile
 from sad_train.synthesis.nsa import nsa_anomaly
+from sad_train.synthesis.nsa_recipe import probe_recipe
 
 
 def validation_metrics(
-    graph: InspectionGraph, pictures: NDArray[np.uint8], examples: Examples, device: str
+    graph: InspectionGraph, pictures: NDArray[np.uint8], profile: Profile, seed: int, device: str
 ) -> dict[str, float]:
     """`synthetic_auroc` and the mean scores of clean and anomalous validation pictures; {} when there are none."""
     if not len(pictures):
         return {}
-    rng = np.random.default_rng([examples.config.seed, 104729])
+    rng, recipe = np.random.default_rng([seed, 104729]), probe_recipe(profile)
     anomalous = [
-        nsa_anomaly(picture, pictures[index - 1], examples.recipe, rng).picture
-        for index, picture in enumerate(pictures)
+        nsa_anomaly(picture, pictures[index - 1], recipe, rng).picture for index, picture in enumerate(pictures)
     ]
-    graph.eval()
     clean, found = scores(graph, pictures, device), scores(graph, np.stack(anomalous), device)
     labels = np.repeat([False, True], len(pictures))
     return {

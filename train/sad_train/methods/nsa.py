@@ -7,82 +7,45 @@ negatives under nuisance light and pose, which the paper does not have.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from sad_runtime.errors import ConfigError
-from sad_train.config import NsaConfig, TrainConfig
-from sad_train.methods.nsa_tables import PAPER_CLASSES
+from sad_train.config import TrainConfig
+from sad_train.losses.soft_label import soft_label_loss
+from sad_train.methods.base import Batch, Learner, Maker, Method, Outcome, Sample
+from sad_train.networks.segmenters import segmenter_for, upsampled
+from sad_train.pixels import Picture
 from sad_train.profile import Profile
-from sad_train.synthesis.foreground import Background
-from sad_train.synthesis.nsa import NsaRecipe
-
-PAPER_SIZE = (0.03, 0.05)
-HALF_SIZE = (0.012, 0.025)
-"""Half the patch sizes of the paper, which start at 15 px of 256. On rendered washers (600 steps of 8, seed 0) they
-lift image AUROC from 0.73 to 0.86; the paper's own stay in the mix for the sake of large defects."""
+from sad_train.synthesis.nsa import nsa_anomaly
+from sad_train.synthesis.nsa_recipe import recipe_for
 
 
-def recipe_for(config: NsaConfig, profile: Profile) -> NsaRecipe:
-    """The constants in force: what the configuration says, else the paper's table, else what the set measures."""
-    recipe = _paper_recipe(config.paper_class) if config.paper_class else _measured_recipe(profile)
-    changes: dict[str, object] = {
-        name: value
-        for name in ("max_patches", "sizes", "half_height", "half_width", "resize", "min_object", "logistic")
-        if (value := getattr(config, name)) is not None
-    }
-    if config.gradients is not None:
-        changes["mixed"] = config.gradients == "mixed"
-    if config.background is not None:
-        changes["background"] = Background(*config.background)
-    return replace(recipe, label=config.label, min_overlap=config.min_overlap, **changes)  # type: ignore[arg-type]
+class NsaMaker(Maker):
+    """The first slots of a batch are clean, the others hold one to `max_patches` blended patches."""
+
+    def __init__(self, config: TrainConfig, profile: Profile) -> None:
+        self.recipe = recipe_for(config.nsa, profile)
+        self.clean = config.clean_slots
+
+    def sample(self, slot: int, destination: Picture, source: Picture, rng: np.random.Generator) -> Sample:
+        if slot < self.clean:
+            label = np.zeros(destination.shape[:2], np.float32)
+            return Sample({"picture": destination, "label": label}, Outcome.CLEAN)
+        made = nsa_anomaly(destination, source, self.recipe, rng)
+        outcome = Outcome.ANOMALOUS if made.patches else Outcome.NO_PLACE
+        return Sample({"picture": made.picture, "label": made.label}, outcome)
 
 
-def _paper_recipe(name: str) -> NsaRecipe:
-    if name not in PAPER_CLASSES:
-        raise ConfigError(f"nsa.paper_class: the paper has no class '{name}'; it has {', '.join(PAPER_CLASSES)}")
-    row = PAPER_CLASSES[name]
-    return NsaRecipe(
-        label="logistic",
-        mixed=row.texture,
-        max_patches=row.max_patches,
-        half_height=row.half_height,
-        half_width=row.half_width,
-        resize=(0.5, 2.0) if row.texture else (0.7, 1.3),
-        sizes=(PAPER_SIZE,),
-        min_changed_px=50,
-        background=Background(*row.background) if row.background else None,
-        min_object=row.min_object,
-        min_overlap=0.25,
-        logistic=row.logistic,
-    )
+class NsaLearner(Learner):
+    def __init__(self, config: TrainConfig, profile: Profile, channels: int) -> None:
+        super().__init__()
+        self.network = segmenter_for(config, profile, channels)
+        self.continuous = config.nsa.label == "continuous"
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        seen = self.network(batch["picture"])
+        logits = upsampled(seen.heatmap, batch["picture"].shape[-1])
+        return {"loss": soft_label_loss(logits.float(), batch["label"], continuous=self.continuous)}
 
 
-def _measured_recipe(profile: Profile) -> NsaRecipe:
-    texture = profile.kind == "texture"
-    top, left, bottom, right = profile.foreground_box
-    return NsaRecipe(
-        label="logistic",
-        mixed=texture,
-        max_patches=4,
-        sizes=(HALF_SIZE, PAPER_SIZE),
-        min_changed_px=16,
-        half_height=(HALF_SIZE[0], float(np.clip(0.4 * (bottom - top), 0.08, 0.40))),
-        half_width=(HALF_SIZE[0], float(np.clip(0.4 * (right - left), 0.08, 0.40))),
-        resize=(0.5, 2.0) if texture else (0.7, 1.3),
-        background=profile.background,
-        min_object=0.5,
-        min_overlap=0.25,
-        logistic=profile.logistic,
-    )
-
-
-def loss(logits: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
-    """Binary cross-entropy of logits (N, 1, H, W) with soft labels (N, H, W); squared error for continuous labels."""
-    if config.nsa.label == "continuous":
-        return F.mse_loss(torch.sigmoid(logits[:, 0]), labels)
-    return F.binary_cross_entropy_with_logits(logits[:, 0], labels)
+METHOD = Method("finds Poisson-blended patches of other good pictures", NsaMaker, NsaLearner)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sad_train.networks.resnet import BasicBlock, initialise
+from sad_train.networks.seen import Seen
 
 EMBEDDING_SIZE = 512
 
@@ -58,9 +59,9 @@ class NsaResNet18(nn.Module):
         self.head = nn.ConvTranspose2d(16, 1, 7, 2, 3, output_padding=1)
         initialise(self)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Seen:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         features = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         y = self.decoder(self.bridge(features))
         y = F.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.head(y), features
+        return Seen(self.head(y), features)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sad_train.networks.resnet import BasicBlock, initialise
+from sad_train.networks.seen import Seen
 
 EMBEDDING_SIZE = 128
 
@@ -41,7 +42,7 @@ class SmallUNet(nn.Module):
         initialise(self)
         nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]  # anomalous pixels are few: start near 5 %
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Seen:
         a = self.stage1(self.stem(x))
         b = self.stage2(a)
         c = self.stage3(b)
@@ -49,7 +50,7 @@ class SmallUNet(nn.Module):
         y = self.join3(torch.cat([_doubled(features), c], 1))
         y = self.join2(torch.cat([_doubled(y), b], 1))
         y = self.join1(torch.cat([_doubled(y), a], 1))
-        return self.head(y), features
+        return Seen(self.head(y), features)
 
 
 def _doubled(x: Tensor) -> Tensor:

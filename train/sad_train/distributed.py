@@ -1,0 +1,66 @@
+"""Several processes training one run, as torchrun starts them: one a GPU, or on CPUs with gloo.
+
+    torchrun --no-python --nproc-per-node 2 sad-train --data parts/capsule --device cuda
+
+Each process makes its own share of every batch and gradients are averaged, so the batch in the configuration is the
+whole one. The first process alone writes the run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sad_runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `count`; `device` is its own."""
+
+    device: str
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def cuda(self) -> bool:
+        return self.device.startswith("cuda")
+
+    def together(self, learner: nn.Module) -> nn.Module:
+        """`learner` with its gradients averaged over all processes in every backward pass."""
+        return learner if self.count == 1 else DistributedDataParallel(learner, device_ids=None)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.count > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """The group that torchrun's environment describes, or this process alone. `device` is auto, cpu or cuda."""
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise UsageError("--device cuda: torch sees no CUDA GPU here")
+    kind = ("cuda" if there else "cpu") if device == "auto" else device
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+        yield Ranks(kind)
+        return
+    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        rank, count = distributed.get_rank(), distributed.get_world_size()
+        if kind == "cuda":
+            kind = f"cuda:{rank % torch.cuda.device_count()}"
+            torch.cuda.set_device(kind)
+        yield Ranks(kind, rank, count)
+    finally:
+        distributed.destroy_process_group()

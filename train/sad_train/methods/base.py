@@ -1,0 +1,90 @@
+"""The seam for training methods: what one must bring. One file a method; `table.py` lists them.
+
+A method is a pair. Its **maker** turns good pictures into training examples, in worker processes, on numpy arrays. Its
+**learner** holds the network that ships and whatever training needs beside it (heads, a discriminator), and says the
+loss of a batch. Everything else (stream of pictures, pose and light, optimiser, checkpoints, export) is shared.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sad_train.config import TrainConfig
+from sad_train.pixels import Picture
+from sad_train.profile import Profile
+
+Batch = dict[str, Tensor]
+"""Samples stacked along a first axis. What was a picture is normalised (N, C, h, w) float32, as networks take it."""
+
+
+class Outcome(IntEnum):
+    """What became of an example."""
+
+    CLEAN = 0
+    """A good picture was wanted."""
+    ANOMALOUS = 1
+    NO_PLACE = 2
+    """An anomaly was wanted and no legal place was found: the picture is clean, and labelled so."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training example before it is lit. Every uint8 array of three axes in `values` is a picture (h, w, C)."""
+
+    values: dict[str, NDArray[Any]]
+    """What the learner takes, by name. By custom: `picture`, `label` (h, w) float32 0..1, `kind` () int64."""
+    outcome: Outcome
+
+
+class Maker(ABC):
+    """Makes examples out of good pictures. Holds no torch and no state: it is copied into worker processes."""
+
+    @abstractmethod
+    def sample(self, slot: int, destination: Picture, source: Picture, rng: np.random.Generator) -> Sample:
+        """The example in place `slot` of its batch, from two different good pictures of one shape, (h, w, C) uint8."""
+
+
+class Learner(nn.Module, ABC):
+    """What is optimised. `network` ships; all other parameters are only there to train it."""
+
+    network: nn.Module
+    """Normalised (N, C, h, w) float32 -> networks.seen.Seen."""
+
+    def start(self) -> None:
+        """Called once before the first step of a fresh training, never on resuming: reads what training starts from."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar losses by name; their sum is descended."""
+
+    def settle(self, goods: Callable[[], Iterator[Tensor]]) -> None:
+        """After the last step, in eval mode, without gradients: fits densities to the clean training pictures.
+
+        `goods()` runs through them once, in batches as networks take them. Raises DataError when they are too few.
+        """
+
+    @property
+    def judges(self) -> bool:
+        """Whether the network's heatmap means something already; False until `settle` for methods with a density."""
+        return True
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table."""
+
+    summary: str
+    """A line for --help."""
+    maker: Callable[[TrainConfig, Profile], Maker]
+    learner: Callable[[TrainConfig, Profile, int], Learner]
+    """From configuration, profile and the number of channels; weights are random until `start` or a checkpoint."""
+    inspects: bool = True
+    """False for a method that only prepares weights for another: it is not exported."""
