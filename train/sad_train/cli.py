@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sad_runtime.cli.command import command_parser, run_command
-from sad_runtime.errors import ConfigError, DataError, MissingExtra
+from sad_runtime.errors import ConfigError, DataError, MissingExtra, SadError, UsageError
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, yaml_values
 from sad_train.config import TrainConfig
@@ -19,10 +19,14 @@ from sad_train.dataset import Dataset, read_dataset
 from sad_train.dataset_check import DatasetCheck, check_dataset
 from sad_train.synthesis.nsa_tables import PAPER_CLASSES
 
+ALL = "all"
+Sets = Sequence[tuple[Dataset, DatasetCheck]]
 EXAMPLES = """\
   sad-train --data parts/capsule --out runs/capsule
   sad-train --data demo:washer?n=120 --out runs/washer --steps 400
   sad-train --data mvtec/bottle --preset paper --paper-class bottle --device cuda
+  sad-train --data parts/capsule --method cutpaste_3way --preview looks
+  sad-train --data parts/capsule --data parts/pill --method all --preset small --out runs/all
   sad-train --data parts/capsule --check"""
 
 
@@ -34,14 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         EXAMPLES,
     )
     parser.add_argument(
-        "--data", required=True, help="folder of pictures (MVTec layout, or good ones only), or demo:PART"
+        "--data",
+        required=True,
+        action="append",
+        help="folder of pictures (MVTec layout, or good ones only), or demo:PART; several for methods all, backbone",
     )
-    parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME)")
-    parser.add_argument("--method", default="nsa", help="training method (default: nsa)")
-    parser.add_argument("--preset", default="fast", help="fast (CPU, minutes) or paper (as published, GPU)")
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME); its parent for --method all")
+    parser.add_argument(
+        "--method", default="nsa", help="training method, or all: every method on every set (default: nsa)"
+    )
+    parser.add_argument(
+        "--preset",
+        default="fast",
+        help="fast (CPU, minutes), small (128 px, a minute or two, to compare methods) or paper (as published, GPU)",
+    )
     parser.add_argument("--config", type=Path, help="YAML file with any of the preset's keys; wins over the preset")
     parser.add_argument("--paper-class", help="take the paper's constants for this class (preset paper)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default: 0)")
+    parser.add_argument("--seeds", default="0", metavar="N,N", help="seeds for --method all (default: 0)")
     parser.add_argument("--steps", type=int, help="number of training steps; sets time and quality")
     parser.add_argument("--size", type=int, metavar="PX", help="side that pictures are resized to (default: 256)")
     parser.add_argument("--batch", type=int, help="examples in a step")
@@ -50,43 +64,70 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: a GPU when there is one"
     )
     parser.add_argument("--check", action="store_true", help="only check the pictures, and say what was found")
+    parser.add_argument(
+        "--preview", type=Path, metavar="DIR", help="only draw what the method would train on, DIR/METHOD.png"
+    )
     parser.add_argument("--restart", action="store_true", help="start over although --out holds a run")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout at the end")
     return run_command(parser, _work, argv)
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    config = _config(arguments)
-    dataset = read_dataset(arguments.data)
-    check = _checked(dataset)
+    if arguments.method != ALL:
+        _config(arguments, arguments.method)  # what is wrong there is said before any picture is read
+    sets = [(dataset, _checked(dataset)) for dataset in map(read_dataset, arguments.data)]
     if arguments.check:
-        if arguments.json:
-            print(json.dumps({"data_digest": check.data_digest, "errors": check.errors, "warnings": check.warnings}))
-        else:
-            sizes = ", ".join(f"{count} of {size}" for size, count in check.sizes.items())
-            print(f"{dataset.root}: {len(dataset.train_good)} good pictures to train on. Pictures in all: {sizes}")
-            print(f"To mend: {len(check.errors)}. To think about: {len(check.warnings)}.")
-        return 2 if check.errors else 0
-    if check.errors:
-        raise DataError(f"{dataset.root}: {len(check.errors)} problem(s) to mend first: " + "; ".join(check.errors))
+        return _report_checks(sets, as_json=arguments.json)
+    for dataset, check in sets:
+        if check.errors:
+            raise DataError(f"{dataset.root}: {len(check.errors)} problem(s) to mend first: " + "; ".join(check.errors))
     # Spinning OpenMP threads and the processes that make examples take the cores from each other: on two busy cores
     # 60 steps took 65 s, with sleeping threads 12 s. Must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        from sad_train import session
+        from sad_train import session  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "scipy"):
             raise
         raise MissingExtra(error.name, "train", "training") from None
+    if arguments.preview is not None:
+        return _preview(arguments, sets)
+    return _train_all(arguments, sets) if arguments.method == ALL else _train_one(arguments, sets)
+
+
+def _report_checks(sets: Sets, *, as_json: bool) -> int:
+    if as_json:
+        found = [
+            {"data_digest": check.data_digest, "errors": check.errors, "warnings": check.warnings} for _, check in sets
+        ]
+        print(json.dumps(found[0] if len(found) == 1 else found))
+    for dataset, check in [] if as_json else sets:
+        sizes = ", ".join(f"{count} of {size}" for size, count in check.sizes.items())
+        print(f"{dataset.root}: {len(dataset.train_good)} good pictures to train on. Pictures in all: {sizes}")
+        print(f"To mend: {len(check.errors)}. To think about: {len(check.warnings)}.")
+    return 2 if any(check.errors for _, check in sets) else 0
+
+
+def _preview(arguments: argparse.Namespace, sets: Sets) -> int:
+    from sad_train.campaign import COMPARED
+    from sad_train.previews import write_example_grid
+
+    ((dataset, _),) = _only_one(sets, "--preview")
+    for method in COMPARED if arguments.method == ALL else [arguments.method]:
+        path = write_example_grid(dataset, _config(arguments, method), arguments.preview / f"{method}.png")
+        print(f"{path}: {method}" if path else f"{method}: trains on good pictures as they are", file=sys.stderr)
+    return 0
+
+
+def _train_one(arguments: argparse.Namespace, sets: Sets) -> int:
+    from sad_train.session import trained
+
+    config = _config(arguments, arguments.method)
+    ((dataset, check),) = _only_one(sets, f"--method {arguments.method}")
     out = arguments.out or Path("runs") / dataset.name
-    summary = session.trained(
-        dataset,
-        check,
-        config,
-        out,
-        device=arguments.device,
-        restart=arguments.restart,
-    )
+    summary = trained(dataset, check, config, out, device=arguments.device, restart=arguments.restart)
+    if not summary:  # another process of the same torchrun tells
+        return 0
     if arguments.json:
         print(json.dumps(summary))
     else:
@@ -95,15 +136,49 @@ def _work(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _config(arguments: argparse.Namespace) -> TrainConfig:
+def _train_all(arguments: argparse.Namespace, sets: Sets) -> int:
+    from sad_train.campaign import COMPARED, entries, trained_all
+
+    if arguments.seed is not None:
+        raise UsageError("--seed: --method all takes --seeds, as in --seeds 0,1,2")
+    try:
+        seeds = [int(text) for text in arguments.seeds.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds {arguments.seeds}: give whole numbers, as in 0,1,2") from None
+    out = arguments.out or Path("runs") / ALL
+    wanted = entries(sets, COMPARED, seeds, out, lambda method, seed: _config(arguments, method, seed))
+    summaries, failures = trained_all(wanted, device=arguments.device, restart=arguments.restart)
+    if arguments.json:
+        print(json.dumps({"runs": summaries, "failures": failures}))
+    else:
+        data = " ".join(f"--data {given}" for given in arguments.data)
+        print(f"{out}: {len(wanted) - len(failures)} of {len(wanted)} trainings are finished")
+        print(f"Next: sad-evaluate --compare {out} {data} --report compare.html")
+    if failures:
+        raise SadError(f"{len(failures)} training(s) failed: " + "; ".join(failures))
+    return 0
+
+
+def _only_one(sets: Sets, what: str) -> Sets:
+    if len(sets) != 1:
+        raise UsageError(f"{what} takes one --data, not {len(sets)}")
+    return sets
+
+
+def _config(arguments: argparse.Namespace, method: str, seed: int | None = None) -> TrainConfig:
     """Preset, then --config, then flags; the last word wins."""
-    preset = preset_path(f"train/{arguments.method}-{arguments.preset}")
+    preset = preset_path(f"train/{method}-{arguments.preset}")
     values = _yaml(preset)
     where = str(preset)
     if arguments.config is not None:
         values = _overlaid(values, _yaml(arguments.config))
         where = str(arguments.config)
-    given = {"seed": arguments.seed, "steps": arguments.steps, "size_px": arguments.size, "batch": arguments.batch}
+    given = {
+        "seed": arguments.seed if seed is None else seed,
+        "steps": arguments.steps,
+        "size_px": arguments.size,
+        "batch": arguments.batch,
+    }
     flags = {key: value for key, value in (given | {"workers": arguments.workers}).items() if value is not None}
     values |= flags
     if flags:

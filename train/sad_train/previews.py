@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,16 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from sad_runtime.decide import Thresholds
-from sad_runtime.files import write_atomically
+from sad_runtime.files import made_folder, write_atomically
 from sad_runtime.heatmap import overlay
+from sad_runtime.manifest import InputSpec
 from sad_runtime.pictures import encode_png
 from sad_train.config import TrainConfig
+from sad_train.dataset import Dataset
 from sad_train.examples import Examples
+from sad_train.goodset import all_grey, loaded
 from sad_train.graph import NEVER, InspectionGraph
 from sad_train.methods.base import Outcome, Sample
 from sad_train.methods.table import maker_for, method_named
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
+from sad_train.profile import MOST_PICTURES, Profile, measured_profile
 from sad_train.run import Checkpoint, Run
 from sad_train.synthesis.nsa import nsa_anomaly
 from sad_train.synthesis.nsa_recipe import probe_recipe
@@ -35,7 +39,8 @@ def write_previews(
 ) -> dict[str, str]:
     """Writes the preview pictures; returns file name -> caption."""
     config, profile = checkpoint.config, checkpoint.profile
-    grids = {"synthetic.png": (example_grid(pictures, config, profile), EXAMPLES_CAPTION)}
+    made = example_grid(pictures, config, profile)
+    grids = {} if made is None else {"synthetic.png": (made, EXAMPLES_CAPTION)}
     if method_named(config.method).inspects:
         kind = "validation" if len(watched) else "training"
         goods = list(watched[:SHOWN] if len(watched) else pictures[:SHOWN])
@@ -51,15 +56,31 @@ def write_previews(
     return {name: caption for name, (_, caption) in grids.items()}
 
 
-def example_grid(pictures: NDArray[np.uint8], config: TrainConfig, profile: Profile) -> Picture:
-    """What the method's maker does to good pictures (n, H, W, C): before, after, and the label or the difference."""
+def write_example_grid(dataset: Dataset, config: TrainConfig, path: Path) -> Path | None:
+    """What training on `dataset` would be fed; None for a method that makes no anomalies."""
+    channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
+    spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
+    pictures = loaded(dataset.train_good[:MOST_PICTURES], spec, config.roi_box)
+    grid = example_grid(pictures, config, measured_profile(list(pictures)))
+    if grid is None:
+        return None
+    made_folder(path.parent)
+    write_atomically(path, encode_png(grid))
+    return path
+
+
+def example_grid(pictures: NDArray[np.uint8], config: TrainConfig, profile: Profile) -> Picture | None:
+    """What the method's maker does to good pictures (n, H, W, C): before, after, and the label or the difference.
+
+    None when it does nothing.
+    """
     examples = Examples(pictures, config, maker_for(config, profile), profile)
     tiles: list[Picture] = []
     for index in range(min(len(examples), 8 * SHOWN)):
         before, made = examples.unlit(index)
         if made.outcome is Outcome.ANOMALOUS and len(tiles) < SHOWN:
             tiles.append(_stacked(_colour(before), _colour(made.values["picture"]), _mark(before, made)))
-    return _grid(tiles)
+    return _grid(tiles) if tiles else None
 
 
 def _mark(before: Picture, made: Sample) -> Picture:
@@ -97,8 +118,6 @@ def _stacked(*tiles: Picture) -> Picture:
 
 
 def _grid(tiles: Sequence[Picture], columns: int = 6) -> Picture:
-    if not tiles:
-        return np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
     blank = np.zeros_like(tiles[0])
     padded = [*tiles, *[blank] * (-len(tiles) % columns)]
     rows = [np.hstack(padded[start : start + columns]) for start in range(0, len(padded), columns)]

@@ -28,6 +28,10 @@ HOW_IT_RUNS = frozenset({"workers", "checkpoint_every_s"})
 """Settings that change nothing about what is learnt, so a run may go on with others."""
 
 
+class AlreadyFinished(UsageError):
+    """The run is there, with the same settings and pictures, and needs nothing more."""
+
+
 def trained(
     dataset: Dataset,
     check: DatasetCheck,
@@ -51,7 +55,9 @@ def trained(
         resume = None if restart else _resumable(run, config, check)
         channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
         spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
-        pictures, watched = (loaded(split.paths(share), spec, config.roi_box) for share in ("train", "validation"))
+        pictures, watched = (
+            loaded(split.paths(share), spec, config.roi_box, spill=out) for share in ("train", "validation")
+        )
         profile = measured_profile(list(pictures))
         provenance = Provenance(
             part=dataset.name,
@@ -113,7 +119,7 @@ def _resumable(run: Run, config: TrainConfig, check: DatasetCheck) -> Checkpoint
     if checkpoint.provenance.data_digest != check.data_digest:
         raise ConfigError(f"{run.folder}: the pictures changed since this run began. Give --restart, or another --out")
     if checkpoint.finished and run.report.exists():
-        raise UsageError(f"{run.folder}: this run is finished. Give another --out, or --restart to train it again")
+        raise AlreadyFinished(f"{run.folder}: this run is finished. Give another --out, or --restart to train it again")
     return checkpoint
 
 
