@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sad_calibration.conformal import METHOD
 from sad_calibration.thresholds import Calibration, Cuts, cuts, measure
+from sad_export.cost import cost_of
 from sad_export.export_report import Findings, report_html
 from sad_export.golden import golden_indices
 from sad_export.onnx_graph import OPSET, onnx_from_graph
@@ -31,8 +32,8 @@ from sad_runtime.manifest import DecisionPolicy, Golden, Manifest, PictureSize, 
 from sad_runtime.pictures import encode_png, read_picture
 from sad_train.goodset import loaded
 from sad_train.graph import InspectionGraph
-from sad_train.methods.nsa import recipe_for
 from sad_train.run import Checkpoint, Run
+from sad_train.synthesis.nsa_recipe import probe_recipe
 from sad_train.torch_backend import TorchBackend, graph_from_checkpoint
 
 SIZES_READ = 32
@@ -81,8 +82,7 @@ def exported(run: Run, wish: Wish) -> Findings:
     mask = _ignore_mask(graph, wish.ignore)
     goods = _calibration_pictures(run, checkpoint)
     defects = known_defects(wish.defects, checkpoint.spec, checkpoint.config.roi_box) if wish.defects else []
-    recipe = recipe_for(checkpoint.config.nsa, checkpoint.profile)
-    pictures = parity_set(goods, recipe, checkpoint.config.seed, defects)
+    pictures = parity_set(goods, probe_recipe(checkpoint.profile), checkpoint.config.seed, defects)
     onnx_fp32 = onnx_from_graph(graph, opset=wish.opset)
     measured = {
         name: _measured(graph, model_file(onnx_fp32, name), checkpoint, goods, pictures, wish)
@@ -226,7 +226,7 @@ def _write(
         files |= {f"calibration/{index:04}.png": encode_png(good) for index, good in enumerate(goods)}
     if mask is not None:
         files["ignore.png"] = encode_png(mask)
-    promise = main.cuts.promise
+    promise, cost = main.cuts.promise, cost_of(main.model)
     manifest = Manifest(
         part=findings.part,
         method=checkpoint.config.method,
@@ -252,7 +252,11 @@ def _write(
             pictures=checkpoint.provenance.pictures,
             versions=checkpoint.provenance.versions,
             commit=checkpoint.provenance.commit,
+            minutes=checkpoint.seconds / 60,
+            parameters=cost.parameters,
+            gmac=cost.gmac,
         ),
+        backbone=checkpoint.provenance.backbone,
     )
     write_bundle(wish.out, manifest, files)
 

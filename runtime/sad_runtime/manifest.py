@@ -80,6 +80,12 @@ class Training(Strict):
     pictures: int
     versions: dict[str, str]
     commit: str | None = None
+    minutes: float | None = Field(default=None, ge=0)
+    """Wall clock of the training."""
+    parameters: int | None = Field(default=None, ge=0)
+    """Learnt numbers in the shipped graph."""
+    gmac: float | None = Field(default=None, ge=0)
+    """Billions of multiply-accumulates a picture."""
 
 
 class Backbone(Strict):

@@ -9,10 +9,12 @@ import numpy as np
 
 from sad_train.report import (
     Card,
+    Piece,
     Tile,
     facts,
     figure,
     gallery,
+    matrix,
     notices,
     page,
     picture,
@@ -58,10 +60,15 @@ def whole_page(text: str) -> str:
     return page(
         text,
         section(text, notices([text]), tiles([Tile(text, text, text, "bad")]), note=text),
-        section("t", table([text, "b"], [[text, text]], words=(1,)), facts([(text, text)])),
+        section(
+            "t",
+            table([text, "b"], [[text, (Piece(text, "strong"), Piece(text, "soft"))]], words=(1,)),
+            facts([(text, text)]),
+        ),
         section(
             "g", gallery([Card([picture(pixels, text), picture(pixels, text, lossless=True)], text, text, "good")])
         ),
+        section("m", matrix([text, "b"], [[picture(pixels, text), ""]])),
         section("c", figure(histogram([1, 2, 2.5], [2, 4], 2.2), text)),
         section("c", figure(trade_off([0, 0.5, 1], [0, 0.9, 1], x_label=text, y_label=text, point=(0.5, 0.9)), text)),
         section("c", figure(lines({text: [(0, 1), (1, 0.5), (2, float("nan"))]}, x_label=text, y_label=text), text)),

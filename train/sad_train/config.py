@@ -13,7 +13,7 @@ from sad_runtime.manifest import Roi
 from sad_runtime.schema import Strict
 
 LabelMode = Literal["binary", "continuous", "logistic"]
-GradientMode = Literal["source", "mixed"]
+GradientMode = Literal["source", "mixed", "swap"]
 
 
 SIDE_STEP_PX = 32
@@ -27,7 +27,9 @@ class NsaConfig(Strict):
     """A class of the paper's tables (`bottle`, `screw`, …) to take every constant below from."""
     label: LabelMode = "logistic"
     gradients: GradientMode | None = None
-    """Poisson guidance: None picks `source` for objects, `mixed` for textures."""
+    """Poisson guidance: None picks `source` for objects, `mixed` for textures. `swap` pastes hard, without blending."""
+    shape: Literal["box", "ellipses"] = "box"
+    """Outline of patches; five ellipses each make rounder anomalies and want a longer training."""
     max_patches: int | None = Field(default=None, ge=1, le=16)
     sizes: tuple[tuple[float, float], ...] | None = None
     """(least, scale) of half-sizes, least + Gamma(2, scale); each patch draws one of the pairs."""
@@ -37,6 +39,8 @@ class NsaConfig(Strict):
     background: tuple[float, float] | None = None
     """(grey level, tolerance): pixels nearer than the tolerance to the grey level are background."""
     min_object: float | None = Field(default=None, ge=0, le=1)
+    min_object_of: Literal["source", "destination"] | None = None
+    """Whose part must fill `min_object` of the place: the patch's own (the authors' rule) or the destination's."""
     min_overlap: float = Field(default=0.25, ge=0, le=1)
     logistic: tuple[float, float] | None = None
     """(k, x0) of the label's logistic, in 1/grey levels and grey levels."""
@@ -45,13 +49,75 @@ class NsaConfig(Strict):
 class CutPasteConfig(Strict):
     """CutPaste and CutPaste-Scar (Li et al., CVPR 2021)."""
 
+    area: tuple[float, float] = (0.02, 0.15)
+    """Of a pasted rectangle, as a share of the picture or crop."""
+    aspect: tuple[float, float] = (0.3, 3.3)
+    """Width to height of a pasted rectangle; half of them are wider than high."""
+    jitter: float = Field(default=0.1, ge=0, le=0.5)
+    """How far the brightness, contrast, saturation and hue of what is pasted are shaken."""
+    scar_width_px: tuple[float, float] = (2, 16)
+    """In a picture of 256 pixels; scaled to others."""
+    scar_length_px: tuple[float, float] = (10, 25)
+    scar_rotation_deg: float = Field(default=45, ge=0, le=180)
+    patch_px: int | None = Field(default=None, ge=32, le=64, multiple_of=8)
+    """Side of the crops that the heatmap comes from; None: 64, or 32 for pictures below 256 pixels."""
+    patches: int = Field(default=6, ge=1, le=64)
+    """Crops that an example brings beside its picture."""
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> CutPasteConfig:
+        for name in ("area", "aspect", "scar_width_px", "scar_length_px"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: [{low}, {high}] must rise, from above 0")
+        if self.area[1] > 1:
+            raise ValueError(f"area: {self.area[1]} is more than the whole picture")
+        if not self.aspect[0] <= 1 <= self.aspect[1]:
+            raise ValueError(f"aspect: {list(self.aspect)} must hold 1, the square")
+        return self
+
 
 class AnoSegConfig(Strict):
-    """AnoSeg (Song et al., 2021)."""
+    """AnoSeg (Song et al., 2021). A weight of 0 leaves its term out."""
+
+    adversarial: float = Field(default=0.1, ge=0)
+    """Weight of the term that deceives the discriminator of (picture, heatmap) pairs."""
+    reconstruction: float = Field(default=0.5, ge=0)
+    """Weight of the term that has the network's features hold what good pictures look like."""
+    areas: tuple[tuple[float, float], ...] = Field(default=((0.002, 0.02), (0.02, 0.15)), min_length=1)
+    """(least, most) area of a pasted region as a share of the picture's; each region draws one of the pairs."""
+    most_regions: int = Field(default=4, ge=1, le=16)
+    """One is pasted for certain, each further one with a chance of a half."""
 
 
 class FastFlowConfig(Strict):
-    """FastFlow (Yu et al., 2021)."""
+    """FastFlow (Yu et al., 2021): flows over a frozen encoder, which `network` names."""
+
+    backbone: str | None = None
+    """The encoder's weights: a file (torchvision's or timm's ResNet) or a run of --method backbone. None: one is first
+    learnt from the training pictures, into the folder `backbone` of the run."""
+    backbone_licence: str = "not stated"
+    """Under what terms the file may be used; goes into the bundle."""
+    backbone_steps: int | None = Field(default=None, ge=1)
+    """Training steps of a backbone that is learnt first; None: as its own preset says."""
+    steps: int = Field(default=8, ge=1, le=32)
+    """Coupling steps of each flow."""
+    kernels: tuple[Literal[1, 3, 5], ...] = Field(default=(3,), min_length=1)
+    """Sides of the steps' convolutions, taken in turn. The paper alternates 3 and 1 over large encoders."""
+    hidden_ratio: float = Field(default=1.0, gt=0, le=8)
+    clamp: float = Field(default=2.0, gt=0, le=4)
+    """Most that a step may scale by, as a logarithm."""
+    gain_by_place: bool = False
+    """A gain and a shift for every place of the map, as published; wants many pictures of parts that lie alike."""
+
+
+class BackboneConfig(Strict):
+    """The house backbone: an encoder that learns to tell cut and pasted pictures, and to find blended patches."""
+
+    cutpaste_share: float = Field(default=0.4, ge=0, le=1)
+    """Share of every batch's anomalies that are CutPaste's patches and scars; the others are NSA's."""
+    head_width: int = Field(default=32, ge=1, le=512)
+    """Channels of the head that finds patches, which is thrown away in the end."""
 
 
 class NuisanceConfig(Strict):
@@ -74,7 +140,9 @@ class NuisanceConfig(Strict):
 class TrainConfig(Strict):
     method: str = "nsa"
     preset: str = "fast"
-    network: Literal["small_unet", "nsa_resnet18", "small_resnet", "resnet18", "resnet50"] = "small_unet"
+    network: Literal["small_unet", "nsa_resnet18", "small_resnet", "narrow_resnet18", "resnet18", "resnet50"] = (
+        "small_unet"
+    )
     """small_unet and nsa_resnet18 draw heatmaps, the others are encoders; each method says which it takes."""
     coords: Literal["auto", "on", "off"] = "off"
     """Coordinate channels in the first convolution (CoordConv). auto: on for parts that always lie alike."""
@@ -107,6 +175,8 @@ class TrainConfig(Strict):
     final_learning_rate: float = Field(default=1e-6, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = Field(default=0, ge=0)
+    examples: Literal["auto", "loader", "device"] = "auto"
+    """Where examples are made: by worker processes, or on the GPU where the method can. auto: there, if there is one."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that make examples; None: one fewer than the cores."""
     checkpoint_every_s: float = Field(default=60.0, gt=0)
@@ -121,6 +191,7 @@ class TrainConfig(Strict):
     cutpaste: CutPasteConfig = CutPasteConfig()
     anoseg: AnoSegConfig = AnoSegConfig()
     fastflow: FastFlowConfig = FastFlowConfig()
+    backbone: BackboneConfig = BackboneConfig()
 
     @model_validator(mode="after")
     def _sides_fit(self) -> TrainConfig:

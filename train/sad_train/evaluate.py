@@ -1,6 +1,7 @@
 """`sad-evaluate`: how well a run, an ONNX file or a bundle tells good from defect on a test split.
 
-A bundle and an ONNX file are measured without torch. The figures are evaluation.py's.
+One subject on one set, or with --compare many on many. A bundle and an ONNX file are measured without torch. The
+figures are evaluation.py's, the side by side comparison.py's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from sad_runtime.cli.command import command_parser, run_command
+from sad_runtime.errors import UsageError
 from sad_runtime.files import write_atomically
+from sad_train.comparison import Comparison, Terms, compared
+from sad_train.comparison_text import markdown, troubles
+from sad_train.contenders import field_of
 from sad_train.dataset import read_dataset
 from sad_train.evaluation import Evaluation
 from sad_train.evaluation_text import summary_text
@@ -24,6 +29,7 @@ EXAMPLES = """\
   sad-evaluate capsule.sad --data parts/capsule
   sad-evaluate capsule.sad --data parts/capsule --report capsule.html
   sad-evaluate runs/capsule --data demo:washer?n=200 --json
+  sad-evaluate --compare runs bottle-*.sad --data mvtec/bottle --data mvtec/tile --report compare.html
 """
 
 
@@ -37,10 +43,13 @@ def _parser() -> argparse.ArgumentParser:
         "Measures on a test split: what is found, what is rejected by mistake, and where the heatmap points.",
         EXAMPLES,
     )
-    parser.add_argument("subject", type=Path, metavar="SUBJECT", help="a .sad bundle, an .onnx file or a run folder")
+    parser.add_argument(
+        "subjects", nargs="+", type=Path, metavar="SUBJECT", help="a .sad bundle, an .onnx file or a run folder"
+    )
     parser.add_argument(
         "--data",
         required=True,
+        action="append",
         metavar="DIR",
         help="test/good, test/DEFECT and, for the heatmap, ground_truth/DEFECT; or demo:washer for rendered parts",
     )
@@ -61,13 +70,36 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PX",
         help="judge heatmaps at the picture's size, but no longer than this; 0: however long (default: %(default)s)",
     )
+    _add_comparison(parser)
     return parser
 
 
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "side by side",
+        "Each SUBJECT is a bundle, a run folder, or a folder that holds such, and is measured on the --data whose "
+        "folder is named as its part. Those that differ only in their seed are one row; a further word in the file's "
+        "or folder's name (bottle-nsa-plain-0.sad: plain) makes a row of its own. Run folders run in torch.",
+    )
+    group.add_argument(
+        "--compare", action="store_true", help="take many SUBJECTs and many --data, into one table a set"
+    )
+    group.add_argument("--markdown", type=Path, metavar="OUT.md", help="write the tables (else they are printed)")
+    group.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the figures there, so that a stopped comparison goes on"
+    )
+
+
 def _work(arguments: argparse.Namespace) -> int:
-    dataset = read_dataset(arguments.data, for_training=False)
+    return _compare(arguments) if arguments.compare else _measure(arguments)
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    """One subject on one set."""
+    _check_single(arguments)
+    dataset = read_dataset(arguments.data[0], for_training=False)
     subject = open_subject(
-        arguments.subject, backend=arguments.backend, precision=arguments.precision, threads=arguments.threads
+        arguments.subjects[0], backend=arguments.backend, precision=arguments.precision, threads=arguments.threads
     )
     evaluation = evaluate(subject, dataset, pixel_size_px=arguments.pixel_size, limit=arguments.limit)
     summary = evaluation.summary()
@@ -77,6 +109,51 @@ def _work(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(json.dumps(summary, allow_nan=False) if arguments.json else summary_text(evaluation, summary))
     return 0
+
+
+def _check_single(arguments: argparse.Namespace) -> None:
+    for name, given in (("SUBJECT", arguments.subjects), ("--data", arguments.data)):
+        if len(given) > 1:
+            raise UsageError(f"{name}: one at a time, not {', '.join(map(str, given))}; or give --compare")
+    for name in ("markdown", "cache"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--{name} goes with --compare")
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Every subject on the set of its part. Exit code 1 when someone could not be measured; the others are told."""
+    terms = Terms(
+        backend=arguments.backend,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        pixel_size_px=arguments.pixel_size,
+        limit=arguments.limit,
+        cache=arguments.cache,
+    )
+    datasets = [read_dataset(source, for_training=False) for source in arguments.data]
+    comparison = compared(field_of(arguments.subjects), datasets, terms)
+    text = markdown(comparison)
+    if arguments.markdown is not None:
+        write_atomically(arguments.markdown, text.encode())
+        print(f"tables: {arguments.markdown}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(comparison.as_json(), allow_nan=False))
+    elif arguments.markdown is None:
+        print(text, end="")
+    if arguments.report is not None:
+        _write_comparison(arguments.report, comparison, terms)
+    for why in comparison.left_out.values():
+        print(f"left out: {why}", file=sys.stderr)
+    for trouble in troubles(comparison):
+        print(trouble, file=sys.stderr)
+    return 1 if comparison.failed else 0
+
+
+def _write_comparison(path: Path, comparison: Comparison, terms: Terms) -> None:
+    from sad_train.comparison_report import comparison_page
+
+    write_atomically(path, comparison_page(comparison, terms).encode())
+    print(f"report: {path}", file=sys.stderr)
 
 
 def _write_report(path: Path, evaluation: Evaluation, summary: dict[str, Any]) -> None:

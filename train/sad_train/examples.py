@@ -8,6 +8,7 @@ same for all of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Examples(Dataset[dict[str, Tensor]]):
         self.pictures = pictures
         self.config = config
         self.maker = maker
-        self.rotation_deg = _rotation(config, profile)
+        self.rotation_deg = rotation_of(config, profile)
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch
@@ -64,11 +65,7 @@ class Examples(Dataset[dict[str, Tensor]]):
         return np.ascontiguousarray(relit(value, self.config.nuisance, rng))
 
     def _streamed(self, index: int) -> Picture:
-        """The stream runs through all pictures once a round, in an order drawn for that round."""
-        count = len(self.pictures)
-        at, place = divmod(index + 1, count)  # +1: the example before the first has a picture too
-        order = np.random.default_rng([self.config.seed, 7919, at]).permutation(count)
-        return np.asarray(self.pictures[order[place]])
+        return np.asarray(self.pictures[streamed(index, len(self.pictures), self.config.seed)])
 
     def _posed(self, picture: Picture, rng: np.random.Generator) -> Picture:
         posed = drawn_pose(picture.shape, self.config.nuisance, self.rotation_deg, rng).moved(picture)
@@ -100,7 +97,19 @@ class FromStep(Sampler[list[int]]):
         return self.config.steps - self.step
 
 
-def _rotation(config: TrainConfig, profile: Profile) -> float:
+def streamed(index: int, count: int, seed: int) -> int:
+    """Which of `count` pictures example `index` shows: all of them once a round, in an order drawn for that round."""
+    at, place = divmod(index + 1, count)  # +1: the example before the first has a picture too
+    return int(_order(count, seed, at)[place])
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, at: int) -> NDArray[np.int64]:
+    """A pure function of its arguments, hence the cache."""
+    return np.random.default_rng([seed, 7919, at]).permutation(count)
+
+
+def rotation_of(config: TrainConfig, profile: Profile) -> float:
     if config.nuisance.rotation_deg is not None:
         return config.nuisance.rotation_deg
     if profile.kind == "texture":

@@ -37,7 +37,7 @@ def evaluate(
 
     Raises DataError naming every picture or mask that cannot be used: figures over a part of the set are none.
     """
-    samples, warnings = _samples(dataset, limit)
+    samples, warnings = judged_samples(dataset, limit)
     learnt = subject.learnt_files or _file_digests(dataset.train_good if dataset.test else [])
     judged, wrong = [], []
     with subject.inspector as inspector:
@@ -59,7 +59,8 @@ def evaluate(
     )
 
 
-def _samples(dataset: Dataset, limit: int | None) -> tuple[list[Sample], list[str]]:
+def judged_samples(dataset: Dataset, limit: int | None) -> tuple[list[Sample], list[str]]:
+    """The pictures to judge, at most `limit` of each type, evenly over its sorted files; and what to warn of."""
     samples, warnings = dataset.test, []
     if not samples:
         if (dataset.root / "train").is_dir():

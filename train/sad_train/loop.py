@@ -17,14 +17,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from sad_runtime.cli.progress import Progress
-from sad_runtime.errors import SadError
+from sad_runtime.errors import ConfigError, SadError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
 from sad_train.distributed import Ranks
 from sad_train.examples import OUTCOME, Examples, FromStep
+from sad_train.examples_batched import BatchedExamples
 from sad_train.graph import InspectionGraph
 from sad_train.methods.base import Batch, Learner, Outcome
-from sad_train.methods.table import learner_for, maker_for
+from sad_train.methods.table import batch_maker_for, learner_for, maker_for
 from sad_train.profile import Profile
 from sad_train.run import Checkpoint, Provenance, Run
 from sad_train.validation import validation_metrics
@@ -55,7 +56,7 @@ def train(
     torch.manual_seed(config.seed)
     learner = learner_for(config, profile, spec.channels)
     if resume is None:
-        learner.start()
+        learner.start(run.folder)
     else:
         learner.load_state_dict(resume.learner)
     learner.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -93,7 +94,7 @@ def train(
     diary, shown = _Diary(), ""
     together = ranks.together(learner)
     losses_of: Callable[[Batch], dict[str, Tensor]] = torch.compile(together) if config.compile else together
-    batches = _batches(Examples(pictures, config, maker_for(config, profile), profile), step, config, ranks)
+    batches = _batches(pictures, step, config, profile, ranks)
     learner.train()
     while step < config.steps:
         asked = time.monotonic()
@@ -179,10 +180,18 @@ class _Diary:
         }
 
 
-def _batches(examples: Examples, step: int, config: TrainConfig, ranks: Ranks) -> Iterator[Batch]:
+def _batches(
+    pictures: NDArray[np.uint8], step: int, config: TrainConfig, profile: Profile, ranks: Ranks
+) -> Iterator[Batch]:
+    """From `step` on, made on the GPU if the method can, else by worker processes."""
+    on_device = batch_maker_for(config, profile)
+    if config.examples == "device" or (config.examples == "auto" and ranks.cuda and on_device is not None):
+        if on_device is None:
+            raise ConfigError(f"examples: device: method {config.method} makes its examples in worker processes only")
+        return BatchedExamples(pictures, config, on_device, profile, ranks).batches(step)
     workers = config.workers if config.workers is not None else max(1, torch.get_num_threads() - 1)
     loader = DataLoader(
-        examples,
+        Examples(pictures, config, maker_for(config, profile), profile),
         batch_sampler=FromStep(config, step, ranks),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,  # workers share the pictures instead of copying them

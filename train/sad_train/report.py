@@ -35,6 +35,17 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of a table's cell, loud or quiet."""
+
+    text: str
+    tone: Literal["", "strong", "soft"] = ""
+
+
+Cell = str | tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
 class Card:
     """Pictures of one part side by side, each already HTML from `picture`, and a line or two below them."""
 
@@ -86,11 +97,20 @@ def notices(texts: Sequence[str], tone: Tone = "warn") -> str:
     return f'<ul class="notices {tone}">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = ()) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, words: Sequence[int] = ()) -> str:
     """The first column is text, the others stand to the right as figures do, but for the columns in `words`."""
     head = "".join(f'<th scope="col"{_words(index, words)}>{escape(name)}</th>' for index, name in enumerate(header))
     body = "".join(_row(row, words) for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def matrix(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Pictures in rows and columns, each already HTML from `picture`. The first column stays in sight while the others
+    are scrolled past it."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    opening = f'<div class="scroll wide"><table class="matrix" style="--columns: {len(header)}">'
+    return f"{opening}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def figure(content: str, caption: str) -> str:
@@ -133,9 +153,16 @@ def _tile(item: Tile) -> str:
     return f'<div class="tile {item.tone}"><span>{escape(item.label)}</span><b>{escape(item.value)}</b>{hint}</div>'
 
 
-def _row(row: Sequence[str], words: Sequence[int]) -> str:
-    cells = [f"<td{_words(index, words)}>{escape(cell)}</td>" for index, cell in enumerate(row) if index]
-    return f'<tr><th scope="row">{escape(row[0])}</th>{"".join(cells)}</tr>'
+def _row(row: Sequence[Cell], words: Sequence[int]) -> str:
+    cells = [f"<td{_words(index, words)}>{_cell(cell)}</td>" for index, cell in enumerate(row) if index]
+    return f'<tr><th scope="row">{_cell(row[0])}</th>{"".join(cells)}</tr>'
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return escape(cell)
+    tags = {"strong": ("<b>", "</b>"), "soft": ("<small>", "</small>"), "": ("", "")}
+    return "".join(f"{tags[piece.tone][0]}{escape(piece.text)}{tags[piece.tone][1]}" for piece in cell)
 
 
 def _words(column: int, words: Sequence[int]) -> str:

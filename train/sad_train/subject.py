@@ -115,9 +115,14 @@ def _from_run(path: Path, backend: str, precision: str | None, threads: int) -> 
     return Subject(path.name, "run", inspector, config.method, "fp32", frozenset(files))
 
 
-def _torch_backend(path: Path, threads: int) -> Backend:
+def ask_for_torch(path: Path) -> None:
+    """Raises MissingExtra where the run folder at `path` cannot be opened for want of torch."""
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("torch", "train", f"{path} is a run folder; evaluating it")
+
+
+def _torch_backend(path: Path, threads: int) -> Backend:
+    ask_for_torch(path)
     import torch
 
     from sad_train.torch_backend import torch_backend_from_run

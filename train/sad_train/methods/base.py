@@ -11,9 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -52,14 +54,38 @@ class Maker(ABC):
         """The example in place `slot` of its batch, from two different good pictures of one shape, (h, w, C) uint8."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """A batch of examples before it is lit."""
+
+    values: dict[str, Tensor]
+    """As Sample's, stacked: pictures (N, h, w, C) uint8."""
+    outcomes: Tensor
+    """(N,) of Outcome."""
+
+
+class BatchMaker(ABC):
+    """A maker's twin for a GPU: the examples of a whole batch at once, on tensors."""
+
+    @abstractmethod
+    def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
+        """For places `slots` (N,) of the batch, from two pictures each, (N, h, w, C) uint8 on the device.
+
+        `generator` is on the CPU; whatever is drawn comes from it.
+        """
+
+
 class Learner(nn.Module, ABC):
     """What is optimised. `network` ships; all other parameters are only there to train it."""
 
     network: nn.Module
     """Normalised (N, C, h, w) float32 -> networks.seen.Seen."""
 
-    def start(self) -> None:
-        """Called once before the first step of a fresh training, never on resuming: reads what training starts from."""
+    def start(self, folder: Path) -> None:
+        """Called once before the first step of a fresh training, never on resuming: reads what training starts from.
+
+        `folder` is the run's.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -86,5 +112,7 @@ class Method:
     maker: Callable[[TrainConfig, Profile], Maker]
     learner: Callable[[TrainConfig, Profile, int], Learner]
     """From configuration, profile and the number of channels; weights are random until `start` or a checkpoint."""
+    batch_maker: Callable[[TrainConfig, Profile], BatchMaker] | None = None
+    """The maker's twin for a GPU, where there is one; else worker processes make the examples there too."""
     inspects: bool = True
     """False for a method that only prepares weights for another: it is not exported."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import TrainConfig
-from sad_train.methods import nsa
-from sad_train.methods.base import Learner, Maker, Method
+from sad_train.methods import anoseg, backbone, cutpaste, fastflow, nsa
+from sad_train.methods.base import BatchMaker, Learner, Maker, Method
 from sad_train.profile import Profile
 
 METHODS: dict[str, Method] = {
     "nsa": nsa.METHOD,
+    "cutpaste": cutpaste.CUTPASTE,
+    "cutpaste_scar": cutpaste.SCAR,
+    "cutpaste_3way": cutpaste.THREE_WAY,
+    "anoseg": anoseg.METHOD,
+    "fastflow": fastflow.METHOD,
+    "backbone": backbone.METHOD,
 }
 
 
@@ -22,6 +28,11 @@ def method_named(name: str) -> Method:
 
 def maker_for(config: TrainConfig, profile: Profile) -> Maker:
     return method_named(config.method).maker(config, profile)
+
+
+def batch_maker_for(config: TrainConfig, profile: Profile) -> BatchMaker | None:
+    make = method_named(config.method).batch_maker
+    return None if make is None else make(config, profile)
 
 
 def learner_for(config: TrainConfig, profile: Profile, channels: int) -> Learner:

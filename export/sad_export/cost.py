@@ -1,0 +1,80 @@
+"""What a model costs to run, counted on its ONNX graph: learnt numbers, and multiply-accumulates of one picture.
+
+Counted are convolutions and matrix products, as the literature does; resizing, pooling and sums are left out. Count on
+the fp32 file: the others hold the same products between casts and Q/DQ pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    parameters: int
+    """Numbers in the file that a convolution or a matrix product takes: weights, biases, matrices of densities."""
+    gmac: float | None
+    """Billions of multiply-accumulates a picture; None when some shape in the graph is not static."""
+
+
+def cost_of(model: bytes) -> Cost:
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), data_prop=True).graph
+    shapes, fixed = _shapes(graph), _fixed(graph)
+    products = [node for node in graph.node if node.op_type in MACS]
+    learnt = {name for node in products for name in node.input if name in fixed}
+    parameters = sum(math.prod(shapes[name]) for name in learnt if name in shapes)
+    batch = shapes.get(graph.input[0].name, (1,))[0]
+    try:
+        macs = sum(
+            MACS[node.op_type](node, *(shapes[name] for name in (*node.input[:2], *node.output))) for node in products
+        )
+    except KeyError:  # a shape that is not static
+        return Cost(parameters, None)
+    return Cost(parameters, macs / batch / 1e9)
+
+
+def _shapes(graph: Any) -> dict[str, Shape]:
+    """The static shapes, by name of the value."""
+    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(side.HasField("dim_value") for side in kind.shape.dim):
+            shapes[value.name] = tuple(side.dim_value for side in kind.shape.dim)
+    return shapes
+
+
+def _fixed(graph: Any) -> set[str]:
+    """Values that no picture changes: what is in the file, and what is made of nothing else."""
+    fixed = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:  # in the order in which they run
+        if all(name in fixed for name in node.input if name):
+            fixed.update(node.output)
+    return fixed
+
+
+def _convolution(node: Any, given: Shape, weights: Shape, out: Shape) -> int:
+    """Each output value is one product over (channels / groups, height, width) of the weights."""
+    return math.prod(out) * math.prod(weights[1:])
+
+
+def _transposed(node: Any, given: Shape, weights: Shape, out: Shape) -> int:
+    """Each input value is spread over (channels / groups, height, width) of the weights."""
+    return math.prod(given) * math.prod(weights[1:])
+
+
+def _matmul(node: Any, given: Shape, weights: Shape, out: Shape) -> int:
+    return math.prod(out) * given[-1]
+
+
+def _gemm(node: Any, given: Shape, weights: Shape, out: Shape) -> int:
+    across = any(one.name == "transA" and one.i for one in node.attribute)
+    return math.prod(out) * given[0 if across else 1]
+
+
+MACS = {"Conv": _convolution, "ConvTranspose": _transposed, "MatMul": _matmul, "Gemm": _gemm}
