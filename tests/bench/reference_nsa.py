@@ -98,7 +98,7 @@ def cloned(
         return picture
     y, x = place
     touched[y : y + tall, x : x + wide] |= changed
-    mode = cv2.MIXED_CLONE if recipe.mixed else cv2.NORMAL_CLONE
+    mode = cv2.MIXED_CLONE if recipe.gradients == "mixed" else cv2.NORMAL_CLONE
     return np.asarray(cv2.seamlessClone(patch, picture, mask, (x + wide // 2, y + tall // 2), mode), np.uint8)
 
 

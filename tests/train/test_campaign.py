@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from sad_runtime.cli.progress import Progress
 from sad_runtime.pictures import read_picture
 from sad_train import campaign
 from sad_train.cli import main
 from sad_train.run import Run
+from sad_train.torch_backend import graph_from_checkpoint
 
 DATA = "demo:washer?n=24&good=2&defect=2&size=64"
 QUICK = ["--size", "64", "--steps", "2", "--batch", "6", "--workers", "0", "--device", "cpu"]
@@ -122,3 +125,34 @@ def test_averaged_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None
     ]
     alone, together = (json.loads(run.stdout)[0] for run in runs)
     assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_examples_made_on_the_device_train_too(tmp_path: Path) -> None:
+    config = tmp_path / "device.yaml"
+    config.write_text("examples: device\n")
+    assert main(["--data", DATA, "--out", str(tmp_path / "run"), "--config", str(config), *QUICK]) == 0
+    assert Run(tmp_path / "run").load().finished
+
+
+def test_the_moving_average_ships_and_goes_on_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped half-way and resumed, it ends as an unbroken run does; it is not the last weights."""
+    config = tmp_path / "average.yaml"
+    config.write_text("ema: 0.5\ncheckpoint_every_s: 0.000001\n")
+    flags = ["--data", DATA, "--config", str(config), *QUICK, "--steps", "4"]
+
+    def stop(self: Progress, done: int, note: str = "") -> None:
+        if self.what == "training" and done == 3:
+            raise KeyboardInterrupt
+
+    assert main([*flags, "--out", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "step", stop)
+        assert main([*flags, "--out", str(tmp_path / "broken")]) == 130
+    assert main([*flags, "--out", str(tmp_path / "broken")]) == 0
+    whole, broken = (Run(tmp_path / name).load() for name in ("whole", "broken"))
+    assert whole.average is not None
+    assert broken.average is not None
+    assert all(torch.equal(value, broken.average[name]) for name, value in whole.average.items())
+    weight = "network.stem.0.weight"
+    assert not torch.equal(whole.average[weight], whole.learner[weight])
+    assert torch.equal(graph_from_checkpoint(whole).state_dict()[weight], whole.average[weight])

@@ -10,15 +10,20 @@ import pytest
 from numpy.typing import NDArray
 
 from sad_runtime.cameras.demo.parts import render
+from sad_runtime.schema import parse
+from sad_train.config import NsaConfig
 from sad_train.pixels import Picture
+from sad_train.profile import measured_profile
 from sad_train.synthesis import nsa
+from sad_train.synthesis.ellipses import ellipse_mask
 from sad_train.synthesis.foreground import Background, foreground
 from sad_train.synthesis.nsa import NsaRecipe, nsa_anomaly
+from sad_train.synthesis.nsa_recipe import recipe_for
 
 WHITE_GROUND = Background(level=240, tolerance=60)
 TEXTURE = NsaRecipe(
     label="logistic",
-    mixed=False,
+    gradients="source",
     max_patches=3,
     sizes=((0.03, 0.05),),
     half_height=(0.06, 0.25),
@@ -136,7 +141,17 @@ def test_sizes_come_from_every_pair_of_the_recipe(places: list[tuple[slice, slic
     assert 15 < heights.count(min(heights)) < 45
 
 
-@pytest.mark.parametrize("recipe", [TEXTURE, replace(TEXTURE, mixed=True), OBJECT])
+MODES = [
+    TEXTURE,
+    replace(TEXTURE, gradients="mixed"),
+    replace(TEXTURE, gradients="swap"),
+    OBJECT,
+    replace(OBJECT, shape="ellipses"),
+    replace(OBJECT, shape="ellipses", gradients="swap", min_object_of="source"),
+]
+
+
+@pytest.mark.parametrize("recipe", MODES)
 def test_nothing_changes_outside_the_patches(recipe: NsaRecipe, places: list[tuple[slice, slice]]) -> None:
     here, there = disc(1), disc(2)
     for seed in range(30):
@@ -157,6 +172,102 @@ def test_patches_hold_enough_of_the_part_and_overlap_it(places: list[tuple[slice
         nsa_anomaly(here, there, OBJECT, np.random.default_rng(seed))
     assert len(places) > 60
     assert min(part[place].mean() for place in places) > OBJECT.min_object
+
+
+def test_the_authors_rule_lets_patches_lie_mostly_on_the_background(places: list[tuple[slice, slice]]) -> None:
+    """min_object is asked of the patch's own part; the destination's need only overlap it."""
+    here, there = disc(1), disc(2)
+    part = foreground(here, WHITE_GROUND)
+    for seed in range(60):
+        nsa_anomaly(here, there, replace(OBJECT, min_object_of="source"), np.random.default_rng(seed))
+    shares = [part[place].mean() for place in places]
+    assert len(places) > 60
+    assert 0.1 < min(shares) < 0.5 < OBJECT.min_object < max(shares), "an overlap of a quarter is still asked for"
+
+
+def test_a_part_too_sparse_for_the_authors_rule_makes_no_patch() -> None:
+    """The source place is legal by a hair, the resized patch is not: as far as it goes, a patch is dropped."""
+    here = disc(1)
+    made = nsa_anomaly(here, disc(2), replace(OBJECT, min_object_of="source", min_object=1.0), np.random.default_rng(0))
+    assert made.patches == 0
+    assert not made.label.any()
+    assert np.array_equal(made.picture, here)
+
+
+def test_a_swap_is_the_other_pictures_pixels_where_the_label_can_be(places: list[tuple[slice, slice]]) -> None:
+    here, there = np.full((96, 96, 3), 50, np.uint8), np.full((96, 96, 3), 170, np.uint8)
+    made = nsa_anomaly(here, there, replace(TEXTURE, gradients="swap", label="binary"), np.random.default_rng(1))
+    inside = np.zeros((96, 96), bool)
+    for place in places:
+        inside[place] = True
+    assert (made.picture[inside] == 170).all(), "nothing is blended"
+    assert (made.picture[~inside] == 50).all()
+    assert made.label[inside].mean() > 0.9
+
+
+def test_a_blend_of_even_pictures_shows_nothing_and_a_swap_does() -> None:
+    here, there = np.full((96, 96, 3), 50, np.uint8), np.full((96, 96, 3), 170, np.uint8)
+    blended = nsa_anomaly(here, there, TEXTURE, np.random.default_rng(1))
+    assert np.array_equal(blended.picture, here)
+    assert not blended.label.any()
+
+
+def test_ellipses_change_part_of_their_boxes_and_with_round_outlines(places: list[tuple[slice, slice]]) -> None:
+    here, there = np.full((96, 96, 3), 50, np.uint8), np.full((96, 96, 3), 170, np.uint8)
+    recipe = replace(TEXTURE, shape="ellipses", gradients="swap", max_patches=1, half_height=(0.15, 0.25))
+    shares, corners = [], []
+    for seed in range(40):
+        places.clear()
+        made = nsa_anomaly(here, there, recipe, np.random.default_rng(seed))
+        changed = differs(made.picture, here)[places[0]]
+        shares.append(changed.mean())
+        corners.append(changed[[0, 0, -1, -1], [0, -1, 0, -1]].mean())
+    assert 0.05 < min(shares) < max(shares) < 0.95
+    assert np.mean(corners) < 0.4 < np.mean(shares)
+
+
+def test_a_blend_within_ellipses_is_labelled_within_them() -> None:
+    here, there = speckled(1), speckled(2)
+    boxes, ellipses = (
+        [nsa_anomaly(here, there, replace(TEXTURE, shape=shape), np.random.default_rng(seed)) for seed in range(20)]
+        for shape in ("box", "ellipses")
+    )
+    shown = [np.mean([(made.label > 0.5).mean() for made in kind]) for kind in (boxes, ellipses)]
+    assert 0.1 * shown[0] < shown[1] < 0.8 * shown[0]
+    assert sum(bool((made.label > 0.5).any()) for made in ellipses) >= 15
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_ellipse_mask_is_never_empty_nor_wider_than_its_box(seed: int) -> None:
+    for shape in ((5, 5), (5, 40), (64, 48)):
+        mask = ellipse_mask(shape, (3.0, 3.0), np.random.default_rng(seed))
+        assert mask.shape == shape
+        assert 0 < mask.sum() < mask.size
+        assert np.array_equal(mask, ellipse_mask(shape, (3.0, 3.0), np.random.default_rng(seed)))
+
+
+def test_a_patch_of_a_few_pixels_carries_a_full_label(places: list[tuple[slice, slice]]) -> None:
+    """The paper's windows of 5 and 11 px left patches below 9 px next to nothing."""
+    tiny = replace(TEXTURE, half_height=(0.0, 0.0), half_width=(0.0, 0.0), min_changed_px=1, gradients="swap")
+    here, there = np.full((96, 96, 3), 50, np.uint8), np.full((96, 96, 3), 170, np.uint8)
+    made = nsa_anomaly(here, there, tiny, np.random.default_rng(0))
+    assert {rows.stop - rows.start for rows, _ in places} == {nsa.SMALLEST_PX}
+    assert (made.label > 0.99).sum() >= nsa.SMALLEST_PX**2
+
+
+def test_every_mode_can_be_said_in_the_configuration() -> None:
+    profile = measured_profile([disc(seed) for seed in range(4)])
+    config = parse(
+        NsaConfig,
+        {"gradients": "swap", "shape": "ellipses", "label": "continuous", "min_object_of": "source"},
+        "test",
+    )
+    recipe = recipe_for(config, profile)
+    assert (recipe.gradients, recipe.shape, recipe.label) == ("swap", "ellipses", "continuous")
+    assert recipe.min_object_of == "source"
+    plain = recipe_for(NsaConfig(), profile)
+    assert (plain.gradients, plain.shape, plain.min_object_of) == ("source", "box", "destination")
+    assert recipe_for(NsaConfig(paper_class="bottle"), profile).min_object_of == "source", "as the authors have it"
 
 
 def test_labels_lie_on_the_part_of_either_picture() -> None:

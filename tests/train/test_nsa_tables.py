@@ -27,7 +27,7 @@ PROFILE = Profile(
 @pytest.mark.parametrize("name", sorted(PAPER_CLASSES))
 def test_every_class_of_the_paper_makes_a_recipe(name: str) -> None:
     recipe = recipe_for(NsaConfig(paper_class=name), PROFILE)
-    assert recipe.mixed is (name in TEXTURES)
+    assert (recipe.gradients == "mixed") is (name in TEXTURES)
     assert recipe.resize == ((0.5, 2.0) if name in TEXTURES else (0.7, 1.3))
     assert recipe.max_patches == (4 if name in TEXTURES | {"screw", "zipper"} else 3)
     assert recipe.label == "logistic"
@@ -58,7 +58,7 @@ def test_a_class_that_the_paper_does_not_have_is_refused_by_name() -> None:
 def test_without_a_class_everything_is_measured() -> None:
     recipe = recipe_for(NsaConfig(), PROFILE)
     assert recipe.background == Background(30.0, 20.0)
-    assert recipe.mixed is False
+    assert recipe.gradients == "source"
     assert recipe.half_height[1] == pytest.approx(0.4 * 0.4), "the part's box is 0.4 high and 0.8 wide"
     assert recipe.half_width[1] == pytest.approx(0.4 * 0.8)
     assert recipe.logistic == PROFILE.logistic
@@ -67,7 +67,7 @@ def test_without_a_class_everything_is_measured() -> None:
 def test_a_texture_gets_mixed_gradients_and_no_background() -> None:
     texture = PROFILE.model_copy(update={"kind": "texture", "background_level": None, "background_tolerance": None})
     recipe = recipe_for(NsaConfig(), texture)
-    assert recipe.mixed is True
+    assert recipe.gradients == "mixed"
     assert recipe.background is None
 
 
@@ -88,7 +88,7 @@ def test_what_the_configuration_says_wins_over_paper_and_measurement() -> None:
     )
     for config in (said, said.model_copy(update={"paper_class": None})):
         recipe = recipe_for(config, PROFILE)
-        assert (recipe.label, recipe.mixed, recipe.max_patches) == ("binary", True, 1)
+        assert (recipe.label, recipe.gradients, recipe.max_patches) == ("binary", "mixed", 1)
         assert recipe.sizes == ((0.1, 0.0),)
         assert (recipe.half_height, recipe.half_width, recipe.resize) == ((0.1, 0.2), (0.1, 0.3), (1.0, 1.0))
         assert recipe.background == Background(128.0, 9.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sad_runtime.cameras.demo.parts import render
 from sad_train.config import NuisanceConfig
-from sad_train.nuisance import drawn_pose, relit
+from sad_train.nuisance import NOISE_ROLL, drawn_pose, relit
 from sad_train.pixels import Picture
 
 OFF = NuisanceConfig(gain=0, gamma=0, white_balance=0, vignette=0, blur_px=0, noise=0, shift=0, rotation_deg=0)
@@ -89,6 +90,27 @@ def test_noise_is_no_stronger_than_asked_for() -> None:
     assert max(strengths) <= 4.2
     assert max(strengths) > 3
     assert all(abs(lit(even(128), seed, noise=4.0).mean() - 128) < 0.3 for seed in SEEDS)
+
+
+def test_noise_differs_from_picture_to_picture_and_has_no_pattern() -> None:
+    first, second = (lit(even(128), seed, noise=8.0) - 128 for seed in (1, 2))
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.05
+    assert abs(np.corrcoef(first[:, :-1].ravel(), first[:, 1:].ravel())[0, 1]) < 0.05
+    assert abs(np.corrcoef(first[:-1].ravel(), first[1:].ravel())[0, 1]) < 0.05
+
+
+def test_a_picture_larger_than_the_roll_of_noise_is_noisy_all_over() -> None:
+    wide = np.full((700, 800, 3), 128, np.uint8)
+    assert wide.size > NOISE_ROLL
+    strengths = [block.std() for block in np.array_split(lit(wide, 3, noise=8.0), 7)]
+    assert min(strengths) > 0.9 * max(strengths) > 0.5
+
+
+def test_a_moved_picture_is_warped_as_opencv_warps_it() -> None:
+    picture = washer()
+    pose = drawn_pose(picture.shape, NuisanceConfig(), 5.0, np.random.default_rng(4))
+    plain = cv2.warpAffine(picture, pose.matrix, (96, 96), borderMode=cv2.BORDER_REFLECT_101)
+    assert np.array_equal(pose.moved(picture), plain)
 
 
 def test_blur_softens_some_pictures_and_leaves_the_others() -> None:

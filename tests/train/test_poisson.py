@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import fft
 
 from sad_runtime.cameras.demo.parts import render
-from sad_train.synthesis.poisson import poisson_blend
+from sad_train.synthesis.poisson import poisson_blend, sine_matrix
 
 Picture = NDArray[np.uint8]
 ERODED_PX = 3
@@ -106,6 +107,14 @@ def test_mixed_keeps_the_destinations_edges_under_an_even_source() -> None:
     assert np.array_equal(poisson_blend(destination, even, mask, mixed=True), destination)
     washed = poisson_blend(destination, even, mask, mixed=False)
     assert np.ptp(washed[16, 10:22].astype(int)) < 100
+
+
+@pytest.mark.parametrize("length", [1, 5, 64, 300])
+def test_a_sine_matrix_is_its_own_inverse_and_the_type_1_transform(length: int) -> None:
+    matrix = sine_matrix(length)
+    assert matrix @ matrix == pytest.approx(np.eye(length), abs=1e-4)
+    values = np.random.default_rng(0).standard_normal(length).astype(np.float32)
+    assert matrix @ values == pytest.approx(fft.dst(values, type=1, norm="ortho"), abs=1e-3)
 
 
 def test_an_empty_mask_changes_nothing() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from sad_runtime.manifest import Roi
 from sad_runtime.schema import Strict
@@ -61,7 +61,7 @@ class CutPasteConfig(Strict):
     scar_rotation_deg: float = Field(default=45, ge=0, le=180)
     patch_px: int | None = Field(default=None, ge=32, le=64, multiple_of=8)
     """Side of the crops that the heatmap comes from; None: 64, or 32 for pictures below 256 pixels."""
-    patches: int = Field(default=6, ge=1, le=64)
+    patches: int = Field(default=8, ge=1, le=64)
     """Crops that an example brings beside its picture."""
 
     @model_validator(mode="after")
@@ -99,7 +99,7 @@ class FastFlowConfig(Strict):
     backbone_licence: str = "not stated"
     """Under what terms the file may be used; goes into the bundle."""
     backbone_steps: int | None = Field(default=None, ge=1)
-    """Training steps of a backbone that is learnt first; None: as its own preset says."""
+    """Training steps of a backbone that is learnt first; None: as its own preset says, at most as many as this run."""
     steps: int = Field(default=8, ge=1, le=32)
     """Coupling steps of each flow."""
     kernels: tuple[Literal[1, 3, 5], ...] = Field(default=(3,), min_length=1)
@@ -192,6 +192,12 @@ class TrainConfig(Strict):
     anoseg: AnoSegConfig = AnoSegConfig()
     fastflow: FastFlowConfig = FastFlowConfig()
     backbone: BackboneConfig = BackboneConfig()
+
+    @field_validator("coords", mode="before")
+    @classmethod
+    def _unquoted(cls, given: object) -> object:
+        """YAML reads a bare on or off as true or false."""
+        return {True: "on", False: "off"}[given] if isinstance(given, bool) else given
 
     @model_validator(mode="after")
     def _sides_fit(self) -> TrainConfig:

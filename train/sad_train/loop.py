@@ -70,6 +70,7 @@ def train(
         scaler.load_state_dict(resume.scaler)
         if average is not None and resume.average is not None:
             average.module.load_state_dict(resume.average)
+            average.n_averaged.fill_(resume.step)  # at 0 it would begin anew with the weights of the next step
         step, seconds_before = resume.step, resume.seconds
     shipped = learner if average is None else cast(Learner, average.module)
     graph = InspectionGraph(shipped.network, spec, config).to(ranks.device)

@@ -8,15 +8,17 @@ negatives under nuisance light and pose, which the paper does not have.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sad_train.config import TrainConfig
 from sad_train.losses.soft_label import soft_label_loss
-from sad_train.methods.base import Batch, Learner, Maker, Method, Outcome, Sample
+from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample
 from sad_train.networks.segmenters import segmenter_for, upsampled
 from sad_train.pixels import Picture
 from sad_train.profile import Profile
 from sad_train.synthesis.nsa import nsa_anomaly
+from sad_train.synthesis.nsa_batched import nsa_batch
 from sad_train.synthesis.nsa_recipe import recipe_for
 
 
@@ -36,6 +38,26 @@ class NsaMaker(Maker):
         return Sample({"picture": made.picture, "label": made.label}, outcome)
 
 
+class NsaBatchMaker(BatchMaker):
+    """The same for a whole batch on a GPU (synthesis/nsa_batched.py)."""
+
+    def __init__(self, config: TrainConfig, profile: Profile) -> None:
+        self.recipe = recipe_for(config.nsa, profile)
+        self.clean = config.clean_slots
+
+    def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
+        wanted = (slots >= self.clean).to(destinations.device)
+        pictures = destinations.clone()
+        labels = torch.zeros(destinations.shape[:3], device=destinations.device)
+        outcomes = torch.full(slots.shape, int(Outcome.CLEAN), device=destinations.device)
+        if wanted.any():
+            made = nsa_batch(destinations[wanted], sources[wanted], self.recipe, generator)
+            pictures[wanted], labels[wanted] = made.pictures, made.labels
+            found = made.patches > 0
+            outcomes[wanted] = torch.where(found, int(Outcome.ANOMALOUS), int(Outcome.NO_PLACE)).to(outcomes.dtype)
+        return Made({"picture": pictures, "label": labels}, outcomes)
+
+
 class NsaLearner(Learner):
     def __init__(self, config: TrainConfig, profile: Profile, channels: int) -> None:
         super().__init__()
@@ -48,4 +70,4 @@ class NsaLearner(Learner):
         return {"loss": soft_label_loss(logits.float(), batch["label"], continuous=self.continuous)}
 
 
-METHOD = Method("finds Poisson-blended patches of other good pictures", NsaMaker, NsaLearner)
+METHOD = Method("finds Poisson-blended patches of other good pictures", NsaMaker, NsaLearner, NsaBatchMaker)

@@ -1,1 +1,1 @@
-"""Synthetic anomalies on numpy arrays: one generator or one step a file. No torch."""
+"""Synthetic anomalies: one generator or one step a file. On numpy arrays without torch, but for *_batched.py."""
