@@ -11,6 +11,7 @@ import onnx
 import onnxscript  # noqa: F401  torch's exporter needs it, and says so only half-way through
 import torch
 
+from sad_export.coordinates import without_coordinates
 from sad_export.opset17 import at_opset_17
 from sad_export.subpixel import without_transposed_convolutions
 from sad_runtime.backends.base import OUTPUTS
@@ -31,6 +32,7 @@ ALLOWED = frozenset(
         "Conv",
         "DepthToSpace",
         "Div",
+        "Exp",
         "Gather",
         "Gemm",
         "Identity",
@@ -46,8 +48,10 @@ ALLOWED = frozenset(
         "Resize",
         "Sigmoid",
         "Slice",
+        "Sqrt",
         "Squeeze",
         "Sub",
+        "Tanh",
         "Transpose",
         "Unsqueeze",
     }
@@ -57,8 +61,8 @@ ALLOWED = frozenset(
 
 def onnx_from_graph(graph: InspectionGraph, *, batch: int = 1, opset: int = OPSET) -> bytes:
     """The ONNX file, the same bytes for the same weights. Raises SadError naming any op that is not ALLOWED."""
-    plain = without_transposed_convolutions(graph).eval()
     image = torch.zeros((batch, *graph.spec.shape), dtype=torch.uint8)
+    plain = without_coordinates(without_transposed_convolutions(graph), image).eval()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         for chatty in ("torch.onnx", "onnxscript", "onnx_ir"):

@@ -15,11 +15,12 @@ from sad_runtime.errors import ConfigError, DataError, MissingExtra, SadError, U
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, yaml_values
 from sad_train.config import TrainConfig
-from sad_train.dataset import Dataset, read_dataset
-from sad_train.dataset_check import DatasetCheck, check_dataset
+from sad_train.dataset import Dataset, joined_datasets, read_dataset
+from sad_train.dataset_check import DatasetCheck, check_dataset, joined_checks
 from sad_train.synthesis.nsa_tables import PAPER_CLASSES
 
 ALL = "all"
+BACKBONE, FLOW = "backbone", "fastflow"
 Sets = Sequence[tuple[Dataset, DatasetCheck]]
 EXAMPLES = """\
   sad-train --data parts/capsule --out runs/capsule
@@ -27,6 +28,8 @@ EXAMPLES = """\
   sad-train --data mvtec/bottle --preset paper --paper-class bottle --device cuda
   sad-train --data parts/capsule --method cutpaste_3way --preview looks
   sad-train --data parts/capsule --data parts/pill --method all --preset small --out runs/all
+  sad-train --data parts/capsule --data parts/pill --method backbone --out runs/site
+  sad-train --data parts/capsule --method fastflow --backbone runs/site
   sad-train --data parts/capsule --check"""
 
 
@@ -59,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="number of training steps; sets time and quality")
     parser.add_argument("--size", type=int, metavar="PX", help="side that pictures are resized to (default: 256)")
     parser.add_argument("--batch", type=int, help="examples in a step")
+    parser.add_argument("--network", help="the network by name, as in --network resnet18; methods say which they take")
+    parser.add_argument(
+        "--backbone",
+        metavar="PATH",
+        help="for method fastflow: a file of ResNet weights, or a run of --method backbone (default: learns one first)",
+    )
+    parser.add_argument("--backbone-licence", metavar="TEXT", help="terms of the backbone file, for the bundle")
     parser.add_argument("--workers", type=int, help="processes that make examples")
     parser.add_argument(
         "--device", default="auto", choices=["auto", "cpu", "cuda"], help="default: a GPU when there is one"
@@ -123,6 +133,8 @@ def _train_one(arguments: argparse.Namespace, sets: Sets) -> int:
     from sad_train.session import trained
 
     config = _config(arguments, arguments.method)
+    if arguments.method == BACKBONE:
+        sets = _joined(sets)
     ((dataset, check),) = _only_one(sets, f"--method {arguments.method}")
     out = arguments.out or Path("runs") / dataset.name
     summary = trained(dataset, check, config, out, device=arguments.device, restart=arguments.restart)
@@ -132,7 +144,8 @@ def _train_one(arguments: argparse.Namespace, sets: Sets) -> int:
         print(json.dumps(summary))
     else:
         print(f"{out}: finished after {summary['minutes']:.1f} minutes of training. Look at {out / 'report.html'}")
-        print(f"Next: sad-export {out} --out {dataset.name}.sad")
+        backbone = f"sad-train --method fastflow --backbone {out} --data FOLDER"
+        print(f"Next: {backbone if arguments.method == BACKBONE else f'sad-export {out} --out {dataset.name}.sad'}")
     return 0
 
 
@@ -159,9 +172,14 @@ def _train_all(arguments: argparse.Namespace, sets: Sets) -> int:
     return 0
 
 
+def _joined(sets: Sets) -> Sets:
+    datasets, checks = zip(*sets, strict=True)
+    return [(joined_datasets(datasets), joined_checks(datasets, checks))]
+
+
 def _only_one(sets: Sets, what: str) -> Sets:
     if len(sets) != 1:
-        raise UsageError(f"{what} takes one --data, not {len(sets)}")
+        raise UsageError(f"{what} takes one --data, not {len(sets)}; several are for --method {ALL} and {BACKBONE}")
     return sets
 
 
@@ -178,16 +196,28 @@ def _config(arguments: argparse.Namespace, method: str, seed: int | None = None)
         "steps": arguments.steps,
         "size_px": arguments.size,
         "batch": arguments.batch,
+        "network": arguments.network,
+        "workers": arguments.workers,
     }
-    flags = {key: value for key, value in (given | {"workers": arguments.workers}).items() if value is not None}
+    flags = {key: value for key, value in given.items() if value is not None}
     values |= flags
     if flags:
         where += " with the flags over it"
+    if arguments.backbone is not None or arguments.backbone_licence is not None:
+        _apply_backbone(values, arguments)
     if arguments.steps is not None:
         values["epochs"] = None
     if arguments.paper_class is not None:
         _apply_paper_class(values, arguments.paper_class, keep_steps=arguments.steps is not None)
     return parse(TrainConfig, values, where)
+
+
+def _apply_backbone(values: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.method not in (FLOW, ALL):
+        raise UsageError(f"--backbone and --backbone-licence are for method {FLOW}, not {arguments.method}")
+    told = {"backbone": arguments.backbone, "backbone_licence": arguments.backbone_licence}
+    given = {key: value for key, value in told.items() if value is not None}
+    values["fastflow"] = {**values.get("fastflow", {}), **given}
 
 
 def _overlaid(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

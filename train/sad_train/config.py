@@ -107,6 +107,9 @@ class FastFlowConfig(Strict):
     hidden_ratio: float = Field(default=1.0, gt=0, le=8)
     clamp: float = Field(default=2.0, gt=0, le=4)
     """Most that a step may scale by, as a logarithm."""
+    level: Literal["picture", "set"] = "set"
+    """What maps are levelled by: each picture's own mean and spread, as published, or each channel's over the set. A
+    large defect shifts its picture's own, and with it every place of the heatmap."""
     gain_by_place: bool = False
     """A gain and a shift for every place of the map, as published; wants many pictures of parts that lie alike."""
 
@@ -176,7 +179,7 @@ class TrainConfig(Strict):
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = Field(default=0, ge=0)
     examples: Literal["auto", "loader", "device"] = "auto"
-    """Where examples are made: by worker processes, or on the GPU where the method can. auto: there, if there is one."""
+    """Where examples are made: by worker processes, or on the GPU. auto: there, if there is one and the method can."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that make examples; None: one fewer than the cores."""
     checkpoint_every_s: float = Field(default=60.0, gt=0)

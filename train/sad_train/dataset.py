@@ -6,6 +6,7 @@ sad_runtime.pictures'. Free of torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class Dataset:
     test: list[Sample]
     ignored: list[str] = field(default_factory=list)
     """Folders beside `good` that belong to no layout: not read, but named, so that nobody misses them."""
+    sets: list[list[Path]] = field(default_factory=list)
+    """The good pictures by the set they are from, where several sets were joined."""
 
 
 def read_dataset(source: str | Path, *, for_training: bool = True) -> Dataset:
@@ -68,6 +71,20 @@ def read_dataset(source: str | Path, *, for_training: bool = True) -> Dataset:
     if not dataset.train_good and not dataset.test:
         raise DataError(f"{root}: {_found(root)}. {EXPECTED}")
     return dataset
+
+
+def joined_datasets(datasets: Sequence[Dataset]) -> Dataset:
+    """The good pictures of several sets as one, to learn from only."""
+    first, *others = datasets
+    if not others:
+        return first
+    return Dataset(
+        "+".join(dataset.name for dataset in datasets),
+        first.root,
+        sorted(path for dataset in datasets for path in dataset.train_good),
+        [],
+        sets=[dataset.train_good for dataset in datasets],
+    )
 
 
 def read_mask(sample: Sample, shape: tuple[int, int]) -> NDArray[np.bool_] | None:

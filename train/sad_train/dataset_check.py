@@ -77,6 +77,21 @@ def check_dataset(dataset: Dataset, progress: Callable[[int, int], None] | None 
     )
 
 
+def joined_checks(datasets: Sequence[Dataset], checks: Sequence[DatasetCheck]) -> DatasetCheck:
+    """What was found in several sets, as of one; each was looked at by itself, for they may well differ."""
+    digests = {path: digest for check in checks for path, digest in check.digests.items()}
+    sizes: Counter[str] = Counter()
+    for check in checks:
+        sizes.update(check.sizes)
+    return DatasetCheck(
+        errors=[error for check in checks for error in check.errors],
+        warnings=[warning for check in checks for warning in check.warnings],
+        digests=digests,
+        data_digest=digest_of(digests[path] for dataset in datasets for path in dataset.train_good),
+        sizes=dict(sizes),
+    )
+
+
 def digest_of(digests: Iterable[str]) -> str:
     """One SHA-256 for a set of files, from the SHA-256 of each; names and order do not matter."""
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

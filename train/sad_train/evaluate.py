@@ -23,7 +23,7 @@ from sad_train.dataset import read_dataset
 from sad_train.evaluation import Evaluation
 from sad_train.evaluation_text import summary_text
 from sad_train.judging import PIXEL_SIZE_PX, evaluate
-from sad_train.subject import PRECISIONS, open_subject
+from sad_train.subject import PRECISIONS, Subject, open_subject
 
 EXAMPLES = """\
   sad-evaluate capsule.sad --data parts/capsule
@@ -70,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PX",
         help="judge heatmaps at the picture's size, but no longer than this; 0: however long (default: %(default)s)",
     )
+    parser.add_argument(
+        "--heatmap",
+        choices=("own", "gradcam"),
+        default="own",
+        help="gradcam: judge the classifier's Grad-CAM instead of the heatmap (runs of cutpaste methods only)",
+    )
     _add_comparison(parser)
     return parser
 
@@ -101,6 +107,8 @@ def _measure(arguments: argparse.Namespace) -> int:
     subject = open_subject(
         arguments.subjects[0], backend=arguments.backend, precision=arguments.precision, threads=arguments.threads
     )
+    if arguments.heatmap == "gradcam":
+        subject = _explained(subject, arguments.subjects[0])
     evaluation = evaluate(subject, dataset, pixel_size_px=arguments.pixel_size, limit=arguments.limit)
     summary = evaluation.summary()
     if arguments.report is not None:
@@ -109,6 +117,16 @@ def _measure(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(json.dumps(summary, allow_nan=False) if arguments.json else summary_text(evaluation, summary))
     return 0
+
+
+def _explained(subject: Subject, path: Path) -> Subject:
+    if subject.kind != "run":
+        raise UsageError(
+            f"--heatmap gradcam: {path} carries no classifier, only the run folder it was exported from does"
+        )
+    from sad_train.gradcam import with_gradcam
+
+    return with_gradcam(subject, path)
 
 
 def _check_single(arguments: argparse.Namespace) -> None:
@@ -122,6 +140,8 @@ def _check_single(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     """Every subject on the set of its part. Exit code 1 when someone could not be measured; the others are told."""
+    if arguments.heatmap != "own":
+        raise UsageError(f"--heatmap {arguments.heatmap}: one SUBJECT at a time, without --compare")
     terms = Terms(
         backend=arguments.backend,
         precision=arguments.precision,

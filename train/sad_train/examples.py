@@ -56,7 +56,10 @@ class Examples(Dataset[dict[str, Tensor]]):
 
     def _made(self, index: int, rng: np.random.Generator) -> tuple[Picture, Sample]:
         destination = self._posed(self._streamed(index), rng)
-        source = self._posed(self._streamed(index - 1), rng)
+
+        def source() -> Picture:
+            return self._posed(self._streamed(index - 1), rng)
+
         return destination, self.maker.sample(index % self.config.batch, destination, source, rng)
 
     def _lit(self, value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

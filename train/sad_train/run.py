@@ -26,7 +26,7 @@ import yaml
 
 from sad_runtime.errors import AlreadyRunning, DataError
 from sad_runtime.files import made_folder, write_atomically
-from sad_runtime.manifest import InputSpec
+from sad_runtime.manifest import Backbone, InputSpec
 from sad_runtime.schema import Strict, parse, read_yaml
 from sad_train.config import TrainConfig
 from sad_train.profile import Profile
@@ -59,6 +59,8 @@ class Provenance(Strict):
     pictures: int
     versions: dict[str, str]
     commit: str | None
+    backbone: Backbone | None = None
+    """The pretrained encoder that the method builds on."""
 
 
 @dataclass(frozen=True)

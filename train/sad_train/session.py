@@ -7,19 +7,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from sad_runtime.errors import ConfigError, UsageError
+from sad_runtime.errors import ConfigError, DataError, UsageError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset
 from sad_train.dataset_check import DatasetCheck
 from sad_train.distributed import Ranks, joined
 from sad_train.goodset import all_grey, loaded
+from sad_train.house_backbone import house_config, house_run, named_backbone, wants_house_backbone
 from sad_train.loop import train
+from sad_train.methods.table import method_named
 from sad_train.previews import write_previews
 from sad_train.profile import Profile, measured_profile
 from sad_train.provenance import checkout_commit, versions
 from sad_train.run import Checkpoint, Provenance, Run
-from sad_train.split import Split, split_of
+from sad_train.split import Split, joined_split, split_of
 from sad_train.training_report import write_report
 
 log = logging.getLogger("sad-train")
@@ -42,21 +44,37 @@ def trained(
     restart: bool,
 ) -> dict[str, Any]:
     """Trains and returns the summary that `sad-train --json` prints; {} in all but the first of several processes."""
-    run = Run(out)
-    with joined(device) as ranks, run.locked() if ranks.first else nullcontext():
-        split = split_of(
-            dataset.train_good,
-            check.digests,
-            calibration_share=config.calibration_share,
-            validation_share=config.validation_share,
-            seed=config.seed,
-        )
+    with joined(device) as ranks:
+        splits = [
+            split_of(
+                paths,
+                check.digests,
+                calibration_share=config.calibration_share,
+                validation_share=config.validation_share,
+                seed=config.seed,
+            )
+            for paths in dataset.sets or [dataset.train_good]
+        ]
+        return _trained(Run(out), dataset, check, joined_split(splits), config, ranks, restart=restart)
+
+
+def _trained(
+    run: Run, dataset: Dataset, check: DatasetCheck, split: Split, config: TrainConfig, ranks: Ranks, *, restart: bool
+) -> dict[str, Any]:
+    with run.locked() if ranks.first else nullcontext():
         config = _settled(config, split, ranks)
+        _check_enough(split, config)
         resume = None if restart else _resumable(run, config, check)
         channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
         spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
+        if resume is not None:
+            backbone = resume.provenance.backbone
+        else:
+            if wants_house_backbone(config):
+                _house_backbone(run, dataset, check, split, config, channels, ranks, restart=restart)
+            backbone = named_backbone(config, run, split, channels)
         pictures, watched = (
-            loaded(split.paths(share), spec, config.roi_box, spill=out) for share in ("train", "validation")
+            loaded(split.paths(share), spec, config.roi_box, spill=run.folder) for share in ("train", "validation")
         )
         profile = measured_profile(list(pictures))
         provenance = Provenance(
@@ -65,6 +83,7 @@ def trained(
             pictures=len(dataset.train_good),
             versions=versions(),
             commit=checkout_commit(),
+            backbone=backbone,
         )
         ranks.wait()  # all have read what the run folder holds before the first one writes there
         if ranks.first:
@@ -80,6 +99,27 @@ def trained(
     return _summary(run, last)
 
 
+def _house_backbone(
+    run: Run,
+    dataset: Dataset,
+    check: DatasetCheck,
+    split: Split,
+    config: TrainConfig,
+    channels: int,
+    ranks: Ranks,
+    *,
+    restart: bool,
+) -> None:
+    """A run within the run, on the very pictures that the run itself learns from."""
+    house = house_run(run)
+    log.info("no backbone is named, so one is learnt from the good pictures first: %s", house.folder)
+    learnt_from = split.model_copy(update={"calibration": []})
+    try:
+        _trained(house, dataset, check, learnt_from, house_config(config, channels), ranks, restart=restart)
+    except AlreadyFinished:
+        log.info("%s: learnt before", house.folder)
+
+
 def _announce(split: Split, profile: Profile, ranks: Ranks, config: TrainConfig, resume: Checkpoint | None) -> None:
     log.info(
         "%d pictures train, %d calibrate, %d watch; %s, %s, on %s",
@@ -90,6 +130,15 @@ def _announce(split: Split, profile: Profile, ranks: Ranks, config: TrainConfig,
     )
     if resume is not None:
         log.info("going on at step %d of %d", resume.step, config.steps)
+
+
+def _check_enough(split: Split, config: TrainConfig) -> None:
+    least, count = method_named(config.method).least_pictures, len(split.train)
+    if count < least:
+        raise DataError(
+            f"method {config.method} needs at least {least} good pictures to train on; {count} are left beside "
+            "those kept for the threshold and the report. Bring more, or take method nsa"
+        )
 
 
 def _settled(config: TrainConfig, split: Split, ranks: Ranks) -> TrainConfig:

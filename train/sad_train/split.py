@@ -34,6 +34,18 @@ class Split(Strict):
         return [Path(picked.path) for picked in getattr(self, share)]
 
 
+def joined_split(splits: Sequence[Split]) -> Split:
+    """Several sets' splits as one. What any of them calibrates with, none may learn from."""
+    kept_back = {picked.sha256 for split in splits for picked in split.calibration}
+    shares: dict[str, list[Picked]] = {}
+    for share in ("train", "calibration", "validation"):
+        all_picked = {picked.sha256: picked for split in splits for picked in getattr(split, share)}
+        shares[share] = [
+            picked for digest, picked in all_picked.items() if share == "calibration" or digest not in kept_back
+        ]
+    return Split(**shares)
+
+
 def split_of(
     paths: Sequence[Path],
     digests: Mapping[Path, str],

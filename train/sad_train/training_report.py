@@ -10,6 +10,7 @@ from sad_runtime.files import write_atomically
 from sad_runtime.pictures import read_picture
 from sad_train import report
 from sad_train.dataset_check import DatasetCheck
+from sad_train.methods.table import method_named
 from sad_train.report_charts import lines
 from sad_train.run import Checkpoint, Run
 
@@ -26,9 +27,15 @@ def write_report(run: Run, checkpoint: Checkpoint, check: DatasetCheck, previews
         *(_preview(run, name, caption) for name, caption in previews.items()),
         _facts(checkpoint),
         subtitle=f"Method {checkpoint.config.method}, preset {checkpoint.config.preset}, seed {checkpoint.config.seed}",
-        footer=f"Next: sad-export {run.folder}",
+        footer=_next(run, checkpoint),
     )
     write_atomically(run.report, html.encode())
+
+
+def _next(run: Run, checkpoint: Checkpoint) -> str:
+    if method_named(checkpoint.config.method).inspects:
+        return f"Next: sad-export {run.folder}"
+    return f"Next: sad-train --method fastflow --backbone {run.folder} --data FOLDER"
 
 
 def _headline(run: Run, checkpoint: Checkpoint) -> str:
@@ -80,5 +87,6 @@ def _facts(checkpoint: Checkpoint) -> str:
         ("data digest", provenance.data_digest[:16]),
         *((f"version of {name}", value) for name, value in provenance.versions.items()),
         ("commit", (provenance.commit or "none")[:12]),
+        *([("backbone", f"{backbone.name}, licence: {backbone.licence}")] if (backbone := provenance.backbone) else []),
     ]
     return report.section("What the good set says of itself, and what made this run", report.facts(measured))

@@ -23,6 +23,8 @@ from sad_train.config import TrainConfig
 from sad_train.pixels import Picture
 from sad_train.profile import Profile
 
+Source = Callable[[], Picture]
+"""Another good picture in a pose of its own; not every example wants one."""
 Batch = dict[str, Tensor]
 """Samples stacked along a first axis. What was a picture is normalised (N, C, h, w) float32, as networks take it."""
 
@@ -50,8 +52,8 @@ class Maker(ABC):
     """Makes examples out of good pictures. Holds no torch and no state: it is copied into worker processes."""
 
     @abstractmethod
-    def sample(self, slot: int, destination: Picture, source: Picture, rng: np.random.Generator) -> Sample:
-        """The example in place `slot` of its batch, from two different good pictures of one shape, (h, w, C) uint8."""
+    def sample(self, slot: int, destination: Picture, source: Source, rng: np.random.Generator) -> Sample:
+        """The example in place `slot` of its batch, from one or two good pictures of one shape, (h, w, C) uint8."""
 
 
 @dataclass(frozen=True)
@@ -114,5 +116,7 @@ class Method:
     """From configuration, profile and the number of channels; weights are random until `start` or a checkpoint."""
     batch_maker: Callable[[TrainConfig, Profile], BatchMaker] | None = None
     """The maker's twin for a GPU, where there is one; else worker processes make the examples there too."""
+    least_pictures: int = 1
+    """Fewest training pictures that it can do with."""
     inspects: bool = True
     """False for a method that only prepares weights for another: it is not exported."""

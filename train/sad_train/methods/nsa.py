@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sad_train.config import TrainConfig
 from sad_train.losses.soft_label import soft_label_loss
-from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample
+from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source
 from sad_train.networks.segmenters import segmenter_for, upsampled
 from sad_train.pixels import Picture
 from sad_train.profile import Profile
@@ -29,11 +29,11 @@ class NsaMaker(Maker):
         self.recipe = recipe_for(config.nsa, profile)
         self.clean = config.clean_slots
 
-    def sample(self, slot: int, destination: Picture, source: Picture, rng: np.random.Generator) -> Sample:
+    def sample(self, slot: int, destination: Picture, source: Source, rng: np.random.Generator) -> Sample:
         if slot < self.clean:
             label = np.zeros(destination.shape[:2], np.float32)
             return Sample({"picture": destination, "label": label}, Outcome.CLEAN)
-        made = nsa_anomaly(destination, source, self.recipe, rng)
+        made = nsa_anomaly(destination, source(), self.recipe, rng)
         outcome = Outcome.ANOMALOUS if made.patches else Outcome.NO_PLACE
         return Sample({"picture": made.picture, "label": made.label}, outcome)
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sad_train.networks.coordconv import first_convolution
 from sad_train.networks.resnet import BasicBlock, initialise
 from sad_train.networks.seen import Seen
-
-EMBEDDING_SIZE = 512
 
 
 class TransposedBlock(nn.Module):
@@ -39,9 +38,10 @@ class TransposedBlock(nn.Module):
 class NsaResNet18(nn.Module):
     """(N, C, H, W) normalised -> logits (N, 1, H, W) and features (N, 512, H/32, W/32). H and W divide by 32."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, coordinates: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        self.feature_channels = 512
+        self.conv1 = first_convolution(channels, 64, 7, 2, coordinates=coordinates)
         self.bn1 = nn.BatchNorm2d(64)
         self.layer1 = nn.Sequential(BasicBlock(64, 64), BasicBlock(64, 64))
         self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128))

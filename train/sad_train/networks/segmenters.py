@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from sad_runtime.errors import ConfigError
@@ -11,14 +11,20 @@ from sad_train.networks.nsa_resnet18 import NsaResNet18
 from sad_train.networks.small_unet import SmallUNet
 from sad_train.profile import Profile
 
+Segmenter = SmallUNet | NsaResNet18
 SEGMENTERS: dict[str, type[SmallUNet] | type[NsaResNet18]] = {"small_unet": SmallUNet, "nsa_resnet18": NsaResNet18}
 
 
-def segmenter_for(config: TrainConfig, profile: Profile, channels: int) -> nn.Module:
+def segmenter_for(config: TrainConfig, profile: Profile, channels: int) -> Segmenter:
     """The untrained network that the configuration names. Raises ConfigError for one that draws no heatmap."""
     if config.network not in SEGMENTERS:
         raise ConfigError(f"network: {config.network} draws no heatmap; take one of {', '.join(SEGMENTERS)}")
-    return SEGMENTERS[config.network](channels)
+    return SEGMENTERS[config.network](channels, coordinates=_knows_places(config, profile))
+
+
+def _knows_places(config: TrainConfig, profile: Profile) -> bool:
+    """auto: parts that turn or shift would have their pose learnt by heart instead of their look."""
+    return profile.aligned if config.coords == "auto" else config.coords == "on"
 
 
 def upsampled(heatmap: Tensor, side: int) -> Tensor:

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sad_train.networks.coordconv import first_convolution
 from sad_train.networks.resnet import BasicBlock, initialise
 from sad_train.networks.seen import Seen
 
-EMBEDDING_SIZE = 128
 
-
-def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(channels_in, channels_out, 3, 1, 1, bias=False),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
     )
@@ -28,9 +27,12 @@ def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: i
 class SmallUNet(nn.Module):
     """(N, C, H, W) normalised -> logits (N, 1, H/4, W/4), features (N, 128, H/32, W/32). H, W divide by 32."""
 
-    def __init__(self, channels: int, width: int = 32) -> None:
+    def __init__(self, channels: int, *, coordinates: bool = False, width: int = 32) -> None:
         super().__init__()
-        self.stem = _convolution(channels, width, 7, 4)
+        self.feature_channels = 4 * width
+        self.stem = nn.Sequential(
+            first_convolution(channels, width, 7, 4, coordinates=coordinates), nn.BatchNorm2d(width), nn.ReLU()
+        )
         self.stage1 = BasicBlock(width, width)
         self.stage2 = BasicBlock(width, 2 * width, 2)
         self.stage3 = BasicBlock(2 * width, 4 * width, 2)
