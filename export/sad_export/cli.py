@@ -51,12 +51,16 @@ def _work(arguments: argparse.Namespace) -> int:
     try:
         from sad_export.export_report import report_html
         from sad_export.pipeline import Wish, exported, gate
+        from sad_train.methods.table import method_named
         from sad_train.run import Run, newest_finished_run
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "scipy", "onnx", "onnxscript"):
             raise
         raise MissingExtra(error.name, "export", "exporting") from None
-    run = newest_finished_run(Path("runs")) if arguments.run is None else Run(arguments.run)
+    if arguments.run is None:
+        run = newest_finished_run(Path("runs"), lambda config: method_named(config.method).inspects)
+    else:
+        run = Run(arguments.run)
     out = arguments.out or Path(f"{run.folder.resolve().name}.sad")
     findings = exported(
         run,

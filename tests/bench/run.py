@@ -1,6 +1,6 @@
 """Measures speed and memory, each beside a bare peer in the same run, and prints a table. `make bench` runs it all.
 
-    python tests/bench/run.py                      everything, about four minutes
+    python tests/bench/run.py                      everything, about six minutes
     python tests/bench/run.py latency startup      some
     python tests/bench/run.py --json figures.json  also for scripts
 
@@ -26,6 +26,7 @@ BENCHES = {
     "startup": "process start to Ready",
     "memory": "what a station keeps, and whether it grows",
     "examples": "training examples a second",
+    "training": "a training step and its memory, over bare arithmetic",
 }
 PICTURES, QUICK_PICTURES = 40, 8
 

@@ -84,3 +84,11 @@ def test_the_papers_crops_and_flips_are_taken_here_too(flip: bool) -> None:
     tops = {int(picture[0, 0, 0]) for picture in made}
     assert tops <= (set(range(13, 20)) | (set(range(236, 243)) if flip else set()))
     assert len(tops) > 5
+
+
+def test_a_method_that_wants_good_pictures_only_gets_them_under_pose_and_light() -> None:
+    config = config_of(method="fastflow", network="narrow_resnet18")
+    made = batched(config, washers()).batch(0)
+    assert made.keys() == {"picture", OUTCOME}
+    assert made[OUTCOME].tolist() == [Outcome.CLEAN] * 8
+    assert not np.array_equal(made["picture"][0].numpy(), made["picture"][5].numpy())

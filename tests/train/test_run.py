@@ -195,6 +195,16 @@ def test_the_newest_finished_run_is_found(tmp_path: Path) -> None:
     assert newest_finished_run(tmp_path).folder.name == "new"
 
 
+def test_a_newer_run_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
+    """As a house backbone is by sad-export: it judges nothing."""
+    for age, (name, method) in enumerate([("encoder", "backbone"), ("part", "nsa")]):
+        run = Run(tmp_path / name)
+        run.folder.mkdir()
+        run.save(replace(checkpoint_at(5), config=CONFIG.model_copy(update={"method": method})))
+        os.utime(run.checkpoint_file, (1e9 - age, 1e9 - age))
+    assert newest_finished_run(tmp_path, lambda config: config.method != "backbone").folder.name == "part"
+
+
 def test_without_a_finished_run_the_command_to_give_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no finished run here\. Run: sad-train"):
         newest_finished_run(tmp_path / "runs")

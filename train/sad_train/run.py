@@ -15,7 +15,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,12 +213,13 @@ class Run:
         )
 
 
-def newest_finished_run(root: Path) -> Run:
-    """The run under `root` whose training ended last. Raises DataError when there is none."""
+def newest_finished_run(root: Path, fits: Callable[[TrainConfig], bool] = lambda config: True) -> Run:
+    """The run under `root` that fits and whose training ended last. Raises DataError when there is none."""
     newest = sorted(root.glob("*/checkpoint.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in newest:
         run = Run(path.parent)
-        if run.load().finished:
+        checkpoint = run.load()
+        if checkpoint.finished and fits(checkpoint.config):
             return run
     raise DataError(f"{root}: no finished run here. Run: sad-train --data FOLDER --out {root / 'PART'}")
 

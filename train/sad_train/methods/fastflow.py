@@ -15,7 +15,7 @@ from torch import Tensor
 from sad_train.config import TrainConfig
 from sad_train.house_backbone import STAGES, backbone_path
 from sad_train.losses.flow_likelihood import flow_likelihood_loss
-from sad_train.methods.base import Batch, Learner, Maker, Method, Outcome, Sample, Source
+from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source
 from sad_train.networks.backbone_file import load_backbone, read_backbone
 from sad_train.networks.flow import FastFlowNetwork, FlowShape
 from sad_train.networks.trunks import trunk_for
@@ -31,6 +31,16 @@ class FastFlowMaker(Maker):
 
     def sample(self, slot: int, destination: Picture, source: Source, rng: np.random.Generator) -> Sample:
         return Sample({"picture": destination}, Outcome.CLEAN)
+
+
+class FastFlowBatchMaker(BatchMaker):
+    """The same on a GPU."""
+
+    def __init__(self, config: TrainConfig, profile: Profile) -> None:
+        pass
+
+    def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
+        return Made({"picture": destinations}, torch.full(slots.shape, int(Outcome.CLEAN)))
 
 
 class FastFlowLearner(Learner):
@@ -60,4 +70,9 @@ class FastFlowLearner(Learner):
             return {f"stride{4 << stage}": flow_likelihood_loss(*one) for stage, one in enumerate(flowed)}
 
 
-METHOD = Method("learns how features of good parts are spread, over a frozen backbone", FastFlowMaker, FastFlowLearner)
+METHOD = Method(
+    "learns how features of good parts are spread, over a frozen backbone",
+    FastFlowMaker,
+    FastFlowLearner,
+    FastFlowBatchMaker,
+)
