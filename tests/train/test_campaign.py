@@ -17,11 +17,19 @@ from sad_runtime.cli.progress import Progress
 from sad_runtime.pictures import read_picture
 from sad_train import campaign
 from sad_train.cli import main
+from sad_train.methods.table import METHODS
 from sad_train.run import Run
 from sad_train.torch_backend import graph_from_checkpoint
 
 DATA = "demo:washer?n=24&good=2&defect=2&size=64"
 QUICK = ["--size", "64", "--steps", "2", "--batch", "6", "--workers", "0", "--device", "cpu"]
+
+
+def test_help_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    words = set(capsys.readouterr().out.replace(",", " ").replace(";", " ").split())
+    assert words >= METHODS.keys()
 
 
 def test_a_campaign_trains_what_is_missing_and_skips_what_is_there(

@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME); its parent for --method all")
     parser.add_argument(
-        "--method", default="nsa", help="training method, or all: every method on every set (default: nsa)"
+        "--method",
+        default="nsa",
+        help="nsa, cutpaste, cutpaste_scar, cutpaste_3way, anoseg or fastflow; backbone, to prepare an encoder for "
+        "fastflow; all, to train every method on every set (default: nsa)",
     )
     parser.add_argument(
         "--preset",
