@@ -65,6 +65,8 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(
         (["--data", DATA], "--method nsa takes one --data, not 2"),
         (["--method", "all", "--seed", "3"], "--method all takes --seeds, as in --seeds 0,1,2"),
         (["--method", "all", "--seeds", "0;1"], "--seeds 0;1: give whole numbers, as in 0,1,2"),
+        (["--seeds", "0,1"], "--seeds is for --method all; give --seed"),
+        (["--method", "anoseg", "--paper-class", "bottle"], "--paper-class is for method nsa, not anoseg"),
     ],
 )
 def test_wrong_usage_is_refused_by_name(

@@ -70,7 +70,8 @@ def test_two_processes_share_a_batch_between_them() -> None:
     whole = batched(config, washers()).batch(0)
     halves = [batched(config, washers(), rank, 2).batch(0) for rank in (0, 1)]
     assert [len(half["picture"]) for half in halves] == [4, 4]
-    assert torch.equal(halves[1]["picture"][0], whole["picture"][1])
+    taken = Ranks("cpu", 1, 2).share(8, 0)
+    assert torch.equal(halves[1]["picture"][0], whole["picture"][taken[0]])
     assert sum(int((half[OUTCOME] == Outcome.CLEAN).sum()) for half in halves) == 4
 
 

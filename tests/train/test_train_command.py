@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from folders import write_goods, write_picture
 from sad_runtime.cameras.demo.dataset import write_dataset
 from sad_runtime.cli.progress import Progress
 from sad_runtime.pictures import read_picture
+from sad_train import loop
 from sad_train.cli import main
 from sad_train.methods import nsa
 from sad_train.run import Run
@@ -214,6 +216,52 @@ def test_weights_that_are_no_numbers_are_never_saved(
     said = refusal(capsys, washers, out, "--steps", "6", "--config", often, code=1)
     assert "not a number at step 1" in said
     assert not Run(out).checkpoint_file.exists()
+
+
+def test_running_means_that_are_no_numbers_are_never_saved(
+    washers: Path, often: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights and loss can look well while a batch norm, or a density, would make every score one that is no number."""
+
+    def broken(self: nsa.NsaLearner, goods: object) -> None:
+        self.network.get_buffer("stem.1.running_mean").fill_(float("nan"))
+
+    monkeypatch.setattr(nsa.NsaLearner, "settle", broken)
+    out = tmp_path / "means"
+    assert "not a number at step 3" in refusal(capsys, washers, out, "--steps", "3", "--config", often, code=1)
+    assert Run(out).load().step == 2
+
+
+def test_a_score_that_the_network_has_not_is_refused_before_training(
+    washers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "score.yaml").write_text("score: network\n")
+    said = refusal(capsys, washers, tmp_path / "out", "--config", tmp_path / "score.yaml")
+    assert "the network of method nsa has no score; take peak or mean" in said
+    assert not Run(tmp_path / "out").exists()
+
+
+def test_a_run_begun_without_a_loss_scale_goes_on_with_one(
+    half_way: Path, washers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it moves from a CPU to a GPU that knows fp16 only."""
+    monkeypatch.setattr(loop, "_mixed_precision", lambda ranks: (nullcontext, torch.amp.GradScaler("cpu")))
+    assert train(washers, half_way, "--steps", "6") == 0
+    assert Run(half_way).load().scaler
+
+
+def test_a_training_that_finds_no_place_for_its_anomalies_says_so(
+    washers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Patches must cover more of the part than there is. On the page, on the log, and instead of a preview."""
+    settings = tmp_path / "nowhere.yaml"
+    settings.write_text("nsa: {min_object: 1.0, background: [0, 255]}\n")
+    out = tmp_path / "out"
+    assert train(washers, out, "--steps", "2", "--config", str(settings)) == 0
+    assert "100 % of the examples that were to hold an anomaly found no place" in caplog.text
+    assert "found no place" in Run(out).report.read_text()
+    assert main(["--data", str(washers), "--preview", str(tmp_path), "--config", str(settings), *QUICK]) == 2
+    assert "finds no place for any anomaly in these pictures" in capsys.readouterr().err
 
 
 def test_three_pictures_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from sad_train.dataset_check import DatasetCheck, check_dataset, joined_checks
 from sad_train.synthesis.nsa_tables import PAPER_CLASSES
 
 ALL = "all"
-BACKBONE, FLOW = "backbone", "fastflow"
+BACKBONE, FLOW, NSA = "backbone", "fastflow", "nsa"
 Sets = Sequence[tuple[Dataset, DatasetCheck]]
 EXAMPLES = """\
   sad-train --data parts/capsule --out runs/capsule
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME); its parent for --method all")
     parser.add_argument(
         "--method",
-        default="nsa",
+        default=NSA,
         help="nsa, cutpaste, cutpaste_scar, cutpaste_3way, anoseg or fastflow; backbone, to prepare an encoder for "
         "fastflow; all, to train every method on every set (default: nsa)",
     )
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="fast (CPU, minutes), small (128 px, a minute or two, to compare methods) or paper (as published, GPU)",
     )
     parser.add_argument("--config", type=Path, help="YAML file with any of the preset's keys; wins over the preset")
-    parser.add_argument("--paper-class", help="take the paper's constants for this class (preset paper)")
+    parser.add_argument("--paper-class", help="take the paper's constants for this class (nsa, preset paper)")
     parser.add_argument("--seed", type=int, help="seed of everything random (default: 0)")
-    parser.add_argument("--seeds", default="0", metavar="N,N", help="seeds for --method all (default: 0)")
+    parser.add_argument("--seeds", metavar="N,N", help="seeds for --method all (default: 0)")
     parser.add_argument("--steps", type=int, help="number of training steps; sets time and quality")
     parser.add_argument("--size", type=int, metavar="PX", help="side that pictures are resized to (default: 256)")
     parser.add_argument("--batch", type=int, help="examples in a step")
@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.method != ALL:
+        if arguments.seeds is not None:
+            raise UsageError(f"--seeds is for --method {ALL}; give --seed, one training at a time")
         _config(arguments, arguments.method)  # what is wrong there is said before any picture is read
     sets = [(dataset, _checked(dataset)) for dataset in map(read_dataset, arguments.data)]
     if arguments.check:
@@ -158,7 +160,7 @@ def _train_all(arguments: argparse.Namespace, sets: Sets) -> int:
     if arguments.seed is not None:
         raise UsageError("--seed: --method all takes --seeds, as in --seeds 0,1,2")
     try:
-        seeds = [int(text) for text in arguments.seeds.split(",")]
+        seeds = [int(text) for text in (arguments.seeds or "0").split(",")]
     except ValueError:
         raise UsageError(f"--seeds {arguments.seeds}: give whole numbers, as in 0,1,2") from None
     out = arguments.out or Path("runs") / ALL
@@ -210,7 +212,7 @@ def _config(arguments: argparse.Namespace, method: str, seed: int | None = None)
         _apply_backbone(values, arguments)
     if arguments.steps is not None:
         values["epochs"] = None
-    if arguments.paper_class is not None:
+    if arguments.paper_class is not None and _is_of_nsa(arguments, method):
         _apply_paper_class(values, arguments.paper_class, keep_steps=arguments.steps is not None)
     return parse(TrainConfig, values, where)
 
@@ -237,6 +239,13 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values")
     return values
+
+
+def _is_of_nsa(arguments: argparse.Namespace, method: str) -> bool:
+    """Whether the paper's classes mean anything to a method: they are NSA's, with its schedule and its crops."""
+    if arguments.method not in (NSA, ALL):
+        raise UsageError(f"--paper-class is for method {NSA}, not {arguments.method}")
+    return method == NSA
 
 
 def _apply_paper_class(values: dict[str, Any], name: str, *, keep_steps: bool) -> None:

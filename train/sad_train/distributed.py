@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -35,6 +36,17 @@ class Ranks:
     def cuda(self) -> bool:
         return self.device.startswith("cuda")
 
+    def share(self, batch: int, step: int) -> list[int]:
+        """The places of a step's batch that this process makes; `batch` divides by `count`.
+
+        Drawn anew for every step: whether kinds of examples stand in blocks of the batch or take turns, every process
+        sees their mix. With plain strides one of two would get all good pictures, the other all pastes.
+        """
+        if self.count == 1:
+            return list(range(batch))
+        drawn = np.random.default_rng(step).permutation(batch)
+        return sorted(drawn[self.rank :: self.count].tolist())
+
     def together(self, learner: nn.Module) -> nn.Module:
         """`learner` with its gradients averaged over all processes in every backward pass."""
         return learner if self.count == 1 else DistributedDataParallel(learner, device_ids=None)
@@ -45,6 +57,11 @@ class Ranks:
             distributed.barrier()
 
 
+def launched_together() -> bool:
+    """Whether torchrun started this process, maybe beside others."""
+    return distributed.is_available() and distributed.is_torchelastic_launched()
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """The group that torchrun's environment describes, or this process alone. `device` is auto, cpu or cuda."""
@@ -52,7 +69,7 @@ def joined(device: str) -> Iterator[Ranks]:
     if device == "cuda" and not there:
         raise UsageError("--device cuda: torch sees no CUDA GPU here")
     kind = ("cuda" if there else "cpu") if device == "auto" else device
-    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+    if not launched_together():
         yield Ranks(kind)
         return
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo")

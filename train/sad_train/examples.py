@@ -85,7 +85,7 @@ class Examples(Dataset[dict[str, Tensor]]):
 class FromStep(Sampler[list[int]]):
     """The indices of each batch from a given step on, so that a resumed run makes the examples it has not seen.
 
-    Of several processes each takes every so-manieth of a batch, so that all see the same mix.
+    Of several processes each takes its share of a batch.
     """
 
     def __init__(self, config: TrainConfig, step: int, ranks: Ranks) -> None:
@@ -94,7 +94,7 @@ class FromStep(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.step, self.config.steps):
             first = step * self.config.batch
-            yield list(range(first + self.ranks.rank, first + self.config.batch, self.ranks.count))
+            yield [first + slot for slot in self.ranks.share(self.config.batch, step)]
 
     def __len__(self) -> int:
         return self.config.steps - self.step

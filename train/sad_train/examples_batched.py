@@ -44,7 +44,7 @@ class BatchedExamples:
     def batch(self, step: int) -> dict[str, Tensor]:
         """As the loader gives it: pictures (N, h, w, C) uint8, labels, outcomes; on the device."""
         first = step * self.config.batch
-        slots = torch.arange(self.ranks.rank, self.config.batch, self.ranks.count)
+        slots = torch.tensor(self.ranks.share(self.config.batch, step))
         generator = torch.Generator().manual_seed((self.config.seed * 1_000_003 + step) * 64 + self.ranks.rank)
         destinations, sources = (
             self._posed([first + int(slot) - back for slot in slots], generator) for back in (0, 1)

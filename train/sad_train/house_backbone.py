@@ -26,9 +26,10 @@ STAGES = 3
 OWN_PICTURES = "none needed: learnt from the site's own pictures"
 HANDED_ON = (
     *("network", "size_px", "crop_px", "centre_px", "flip", "roi", "nuisance"),
-    *("seed", "workers", "checkpoint_every_s", "compile"),
+    *("seed", "calibration_share", "validation_share", "workers", "checkpoint_every_s", "compile"),
 )
-"""What a run's own house backbone takes over from it; the rest is its preset's."""
+"""What a run's own house backbone takes over from it; the rest is its preset's. The shares only say which pictures it
+is learnt from, so that one learnt from others is not taken for it."""
 
 
 def builds_on_backbone(config: TrainConfig) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -67,7 +68,8 @@ def train(
     step, seconds_before = 0, 0.0
     if resume is not None:
         optimiser.load_state_dict(resume.optimiser)
-        scaler.load_state_dict(resume.scaler)
+        if resume.scaler:  # nothing is kept of a scale that was not in use
+            scaler.load_state_dict(resume.scaler)
         if average is not None and resume.average is not None:
             average.module.load_state_dict(resume.average)
             average.n_averaged.fill_(resume.step)  # at 0 it would begin anew with the weights of the next step
@@ -76,7 +78,8 @@ def train(
     graph = InspectionGraph(shipped.network, spec, config).to(ranks.device)
 
     def checkpoint() -> Checkpoint:
-        _check_finite(all(bool(weight.isfinite().all()) for weight in learner.parameters()), step, run)
+        kept = [*learner.state_dict().values(), *shipped.state_dict().values()]  # running means and densities too
+        _check_finite(all(bool(value.isfinite().all()) for value in kept), step, run)
         return Checkpoint(
             step=step,
             seconds=seconds_before + time.monotonic() - started,
@@ -159,11 +162,12 @@ class _Diary:
     def clear(self) -> None:
         self.steps = 0
         self.sums: dict[str, Tensor] = {}
-        self.wanted = self.without = 0
+        self.wanted: Tensor | int = 0
+        self.without: Tensor | int = 0
 
     def count(self, outcomes: Tensor) -> None:
-        self.wanted += int((outcomes != Outcome.CLEAN).sum())
-        self.without += int((outcomes == Outcome.NO_PLACE).sum())
+        self.wanted = self.wanted + (outcomes != Outcome.CLEAN).sum()
+        self.without = self.without + (outcomes == Outcome.NO_PLACE).sum()
 
     def add(self, losses: dict[str, Tensor]) -> None:
         self.steps += 1
@@ -176,7 +180,7 @@ class _Diary:
         return {
             "loss": sum(means.values()),
             **parts,
-            "without_patch": self.without / max(1, self.wanted),
+            "without_patch": int(self.without) / max(1, int(self.wanted)),
             "loader_share": self.waited_s / seconds,
         }
 
@@ -190,7 +194,7 @@ def _batches(
         if on_device is None:
             raise ConfigError(f"examples: device: method {config.method} makes its examples in worker processes only")
         return BatchedExamples(pictures, config, on_device, profile, ranks).batches(step)
-    workers = config.workers if config.workers is not None else max(1, torch.get_num_threads() - 1)
+    workers = _workers(config, ranks)
     loader = DataLoader(
         Examples(pictures, config, maker_for(config, profile), profile),
         batch_sampler=FromStep(config, step, ranks),
@@ -201,6 +205,13 @@ def _batches(
         worker_init_fn=_single_threaded,
     )
     return iter(loader)
+
+
+def _workers(config: TrainConfig, ranks: Ranks) -> int:
+    """Torch's number of threads would not do: torchrun sets it to one, however many cores there are."""
+    if config.workers is not None:
+        return config.workers
+    return max(1, len(os.sched_getaffinity(0)) // ranks.count - 1)
 
 
 def _on_device(batch: Batch, graph: InspectionGraph, ranks: Ranks) -> Batch:
@@ -244,8 +255,8 @@ def _average(learner: Learner, config: TrainConfig) -> AveragedModel | None:
 def _check_finite(finite: bool, step: int, run: Run) -> None:
     if not finite:
         raise SadError(
-            f"{run.folder}: the loss or a weight is not a number at step {step}; the last good checkpoint is kept. "
-            "Lower learning_rate, or look for odd pictures with sad-train --check"
+            f"{run.folder}: the loss, a weight or a running mean is not a number at step {step}; the last good "
+            "checkpoint is kept. Lower learning_rate, or look for odd pictures with sad-train --check"
         )
 
 
@@ -268,6 +279,7 @@ def _learning_rate(step: int, config: TrainConfig) -> float:
 def _mixed_precision(ranks: Ranks) -> tuple[Callable[[], AbstractContextManager[object]], torch.amp.GradScaler]:
     """bf16 on GPUs that have it, else fp16 with a loss scale; full precision on a CPU."""
     kind = ranks.device.partition(":")[0]
-    dtype = torch.bfloat16 if not ranks.cuda or torch.cuda.is_bf16_supported() else torch.float16
+    has_bf16 = not ranks.cuda or torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = torch.bfloat16 if has_bf16 else torch.float16
     scaler = torch.amp.GradScaler(kind, enabled=dtype is torch.float16)
     return lambda: torch.autocast(kind, dtype, enabled=ranks.cuda), scaler

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sad_runtime.decide import Thresholds
+from sad_runtime.errors import DataError
 from sad_runtime.files import made_folder, write_atomically
 from sad_runtime.heatmap import overlay
 from sad_runtime.manifest import InputSpec
@@ -57,12 +58,19 @@ def write_previews(
 
 
 def write_example_grid(dataset: Dataset, config: TrainConfig, path: Path) -> Path | None:
-    """What training on `dataset` would be fed; None for a method that makes no anomalies."""
+    """What training on `dataset` would be fed; None for a method that makes no anomalies.
+
+    Raises DataError for one that wants to and finds no place for any in these pictures.
+    """
     channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
     spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
     pictures = loaded(dataset.train_good[:MOST_PICTURES], spec, config.roi_box)
-    grid = example_grid(pictures, config, measured_profile(list(pictures)))
+    profile = measured_profile(list(pictures))
+    grid = example_grid(pictures, config, profile)
     if grid is None:
+        examples = Examples(pictures, config, maker_for(config, profile), profile)
+        if any(examples.unlit(index)[1].outcome is Outcome.NO_PLACE for index in range(config.batch)):
+            raise DataError(f"{dataset.root}: method {config.method} finds no place for any anomaly in these pictures")
         return None
     made_folder(path.parent)
     write_atomically(path, encode_png(grid))

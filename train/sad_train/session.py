@@ -22,7 +22,7 @@ from sad_train.profile import Profile, measured_profile
 from sad_train.provenance import checkout_commit, versions
 from sad_train.run import Checkpoint, Provenance, Run
 from sad_train.split import Split, joined_split, split_of
-from sad_train.training_report import write_report
+from sad_train.training_report import places_missing, write_report
 
 log = logging.getLogger("sad-train")
 
@@ -63,7 +63,7 @@ def _trained(
 ) -> dict[str, Any]:
     with run.locked() if ranks.first else nullcontext():
         config = _settled(config, split, ranks)
-        _check_enough(split, config)
+        _check_fits(split, config)
         resume = None if restart else _resumable(run, config, check)
         channels = config.channels or (1 if all_grey(dataset.train_good) else 3)
         spec = InputSpec(height=config.size_px, width=config.size_px, channels=channels)
@@ -94,6 +94,8 @@ def _trained(
         last = train(run, pictures, watched, spec, config, profile, provenance, ranks, resume=resume)
         if not ranks.first:
             return {}
+        if told := places_missing(run):
+            log.warning("%s", told)
         previews = write_previews(run, last, pictures, watched)
         write_report(run, last, check, previews)
     return _summary(run, last)
@@ -132,12 +134,15 @@ def _announce(split: Split, profile: Profile, ranks: Ranks, config: TrainConfig,
         log.info("going on at step %d of %d", resume.step, config.steps)
 
 
-def _check_enough(split: Split, config: TrainConfig) -> None:
-    least, count = method_named(config.method).least_pictures, len(split.train)
-    if count < least:
+def _check_fits(split: Split, config: TrainConfig) -> None:
+    """Raises DataError or ConfigError for what the method would only stumble over in the end."""
+    method, count = method_named(config.method), len(split.train)
+    if config.score == "network" and method.inspects and not method.scores:
+        raise ConfigError(f"score: network: the network of method {config.method} has no score; take peak or mean")
+    if count < method.least_pictures:
         raise DataError(
-            f"method {config.method} needs at least {least} good pictures to train on; {count} are left beside "
-            "those kept for the threshold and the report. Bring more, or take method nsa"
+            f"method {config.method} needs at least {method.least_pictures} good pictures to train on; {count} are "
+            "left beside those kept for the threshold and the report. Bring more, or take method nsa"
         )
 
 

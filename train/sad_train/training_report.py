@@ -15,6 +15,8 @@ from sad_train.report_charts import lines
 from sad_train.run import Checkpoint, Run
 
 PREVIEW_PX = 1152
+MANY_MISSING = 0.5
+"""Share of the wanted anomalies without a place from which on a user is told."""
 
 
 def write_report(run: Run, checkpoint: Checkpoint, check: DatasetCheck, previews: dict[str, str]) -> None:
@@ -23,6 +25,7 @@ def write_report(run: Run, checkpoint: Checkpoint, check: DatasetCheck, previews
         f"Training of {checkpoint.provenance.part}",
         _headline(run, checkpoint),
         report.section("What to look at in the pictures", report.notices(check.warnings)) if check.warnings else "",
+        report.notices([told], "bad") if (told := places_missing(run)) else "",
         _learning(run),
         *(_preview(run, name, caption) for name, caption in previews.items()),
         _facts(checkpoint),
@@ -30,6 +33,18 @@ def write_report(run: Run, checkpoint: Checkpoint, check: DatasetCheck, previews
         footer=_next(run, checkpoint),
     )
     write_atomically(run.report, html.encode())
+
+
+def places_missing(run: Run) -> str | None:
+    """What to tell of a training that found no place for most of its anomalies; None for any other."""
+    shares = [row["without_patch"] for row in run.metrics()]
+    share = sum(shares) / max(1, len(shares))
+    if share < MANY_MISSING:
+        return None
+    return (
+        f"{100 * share:.0f} % of the examples that were to hold an anomaly found no place for one and were learnt from "
+        "as good pictures, so little was learnt about defects. Look at what it trains on with sad-train --preview"
+    )
 
 
 def _next(run: Run, checkpoint: Checkpoint) -> str:

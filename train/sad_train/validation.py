@@ -20,15 +20,20 @@ from sad_train.synthesis.nsa_recipe import probe_recipe
 def validation_metrics(
     graph: InspectionGraph, pictures: NDArray[np.uint8], profile: Profile, seed: int, device: str
 ) -> dict[str, float]:
-    """`synthetic_auroc` and the mean scores of clean and anomalous validation pictures; {} when there are none."""
+    """`synthetic_auroc` and the mean scores of clean and anomalous validation pictures; {} when there are none.
+
+    A picture that no patch found a place in is clean, so it is left out of the anomalous ones.
+    """
     if not len(pictures):
         return {}
     rng, recipe = np.random.default_rng([seed, 104729]), probe_recipe(profile)
-    anomalous = [
-        nsa_anomaly(picture, pictures[index - 1], recipe, rng).picture for index, picture in enumerate(pictures)
-    ]
-    clean, found = scores(graph, pictures, device), scores(graph, np.stack(anomalous), device)
-    labels = np.repeat([False, True], len(pictures))
+    made = [nsa_anomaly(picture, pictures[index - 1], recipe, rng) for index, picture in enumerate(pictures)]
+    anomalous = [one.picture for one in made if one.patches]
+    clean = scores(graph, pictures, device)
+    if not anomalous:
+        return {"clean_score": float(clean.mean())}
+    found = scores(graph, np.stack(anomalous), device)
+    labels = np.repeat([False, True], [len(clean), len(found)])
     return {
         "synthetic_auroc": float(image_auroc(labels, np.concatenate([clean, found])) or 0.0),
         "clean_score": float(clean.mean()),

@@ -73,7 +73,7 @@ class BatchMaker(ABC):
     def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
         """For places `slots` (N,) of the batch, from two pictures each, (N, h, w, C) uint8 on the device.
 
-        `generator` is on the CPU; whatever is drawn comes from it.
+        `slots` and `generator` are on the CPU; whatever is drawn comes from the latter.
         """
 
 
@@ -118,5 +118,7 @@ class Method:
     """The maker's twin for a GPU, where there is one; else worker processes make the examples there too."""
     least_pictures: int = 1
     """Fewest training pictures that it can do with."""
+    scores: bool = False
+    """Whether its network has a score of its own for the whole picture, as `score: network` asks."""
     inspects: bool = True
     """False for a method that only prepares weights for another: it is not exported."""

@@ -204,7 +204,7 @@ def _crops(strips: Tensor, side: int) -> Tensor:
 
 def _method(summary: str, *names: str) -> Method:
     maker, learner = partial(CutPasteMaker, names=names), partial(CutPasteLearner, names=names)
-    return Method(summary, maker, learner, least_pictures=FEWEST)
+    return Method(summary, maker, learner, least_pictures=FEWEST, scores=True)
 
 
 CUTPASTE = _method("tells pictures with a pasted rectangle from good ones", "cutpaste")

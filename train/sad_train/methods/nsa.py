@@ -46,11 +46,11 @@ class NsaBatchMaker(BatchMaker):
         self.clean = config.clean_slots
 
     def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
-        wanted = (slots >= self.clean).to(destinations.device)
+        wanted = (slots >= self.clean).nonzero()[:, 0].to(destinations.device)  # found on the CPU: nothing waits
         pictures = destinations.clone()
         labels = torch.zeros(destinations.shape[:3], device=destinations.device)
         outcomes = torch.full(slots.shape, int(Outcome.CLEAN), device=destinations.device)
-        if wanted.any():
+        if len(wanted):
             made = nsa_batch(destinations[wanted], sources[wanted], self.recipe, generator)
             pictures[wanted], labels[wanted] = made.pictures, made.labels
             found = made.patches > 0
