@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,9 @@ from sad_runtime.pictures import encode_png, read_picture
 from sad_train.goodset import loaded
 from sad_train.graph import InspectionGraph
 from sad_train.run import Checkpoint, Run
+from sad_train.settling import settle
 from sad_train.synthesis.nsa_recipe import probe_recipe
-from sad_train.torch_backend import TorchBackend, graph_from_checkpoint
+from sad_train.torch_backend import TorchBackend, learner_from_checkpoint
 
 SIZES_READ = 32
 
@@ -78,9 +80,12 @@ def exported(run: Run, wish: Wish) -> Findings:
             f"{run.folder}: training stopped at step {checkpoint.step} of {checkpoint.config.steps}. "
             "Give the same sad-train command again to finish it"
         )
-    graph = graph_from_checkpoint(checkpoint)
+    learner = learner_from_checkpoint(checkpoint)
+    graph = InspectionGraph(learner.network, checkpoint.spec, checkpoint.config).eval()
     mask = _ignore_mask(graph, wish.ignore)
-    goods = _calibration_pictures(run, checkpoint)
+    if mask is not None and checkpoint.config.score == "network":
+        settle(learner, graph, _pictures(run, checkpoint, "train"), "cpu")
+    goods = _pictures(run, checkpoint, "calibration")
     defects = known_defects(wish.defects, checkpoint.spec, checkpoint.config.roi_box) if wish.defects else []
     pictures = parity_set(goods, probe_recipe(checkpoint.profile), checkpoint.config.seed, defects)
     onnx_fp32 = onnx_from_graph(graph, opset=wish.opset)
@@ -119,15 +124,17 @@ def _ignore_mask(graph: InspectionGraph, path: Path | None) -> NDArray[np.uint8]
     return mask
 
 
-def _calibration_pictures(run: Run, checkpoint: Checkpoint) -> NDArray[np.uint8]:
+def _pictures(run: Run, checkpoint: Checkpoint, share: Literal["calibration", "train"]) -> NDArray[np.uint8]:
+    """(n, H, W, C) uint8, the very files that the run kept for the threshold or trained on."""
     split = run.split()
-    for picked in split.calibration:
+    kind = "calibration" if share == "calibration" else "training"
+    for picked in getattr(split, share):
         path = Path(picked.path)
         if not path.exists():
-            raise DataError(f"{path}: a calibration picture of this run is gone; put it back, or train again")
+            raise DataError(f"{path}: a {kind} picture of this run is gone; put it back, or train again")
         if sha256_hex(path.read_bytes()) != picked.sha256:
-            raise DataError(f"{path}: a calibration picture of this run was changed since; put it back, or train again")
-    return loaded(split.paths("calibration"), checkpoint.spec, checkpoint.config.roi_box)
+            raise DataError(f"{path}: a {kind} picture of this run was changed since; put it back, or train again")
+    return loaded(split.paths(share), checkpoint.spec, checkpoint.config.roi_box)
 
 
 def _judged_size(run: Run, roi: Roi | None) -> PictureSize | None:

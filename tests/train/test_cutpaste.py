@@ -10,7 +10,9 @@ import torch
 
 from sad_runtime.bundle import read_bundle
 from sad_runtime.errors import ConfigError, DataError
+from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
+from sad_train.graph import InspectionGraph
 from sad_train.methods.base import Outcome
 from sad_train.methods.cutpaste import CutPasteLearner, CutPasteMaker
 from sad_train.methods.table import METHODS, learner_for, maker_for
@@ -18,6 +20,7 @@ from sad_train.networks.gaussian_density import FEWEST
 from sad_train.pixels import Picture
 from sad_train.profile import Profile
 from sad_train.run import Run
+from sad_train.settling import settle
 from sad_train.synthesis.colour_jitter import colour_jittered
 from sad_train.synthesis.cutpaste import CutPasteRecipe, cutpaste
 from sad_train.synthesis.pasted import Pasted
@@ -155,6 +158,39 @@ def test_a_learner_judges_only_once_it_is_settled_and_keeps_what_it_fitted(align
         other.load_state_dict(learner.state_dict())
         assert other.judges
         assert torch.equal(other.network(goods(2)).heatmap, learner.network(goods(2)).heatmap)
+
+
+def test_what_is_not_judged_neither_changes_the_score_nor_makes_good_pictures_look_bad() -> None:
+    """An ignore mask at export: the density is fitted anew to pictures without what lies under it."""
+    learner = learner_for(config(), PROFILE, 3)
+    spec = InputSpec(height=64, width=64, channels=3)
+    graph = InspectionGraph(learner.network, spec, config()).eval()
+    pictures = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
+    settle(learner, graph, pictures, "cpu")
+    with torch.no_grad():
+        whole = graph(torch.from_numpy(pictures))[1]
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:, 40:] = 255
+        graph.ignore(mask)
+        unfitted = graph(torch.from_numpy(pictures))[1]
+        settle(learner, graph, pictures, "cpu")
+        before = graph(torch.from_numpy(pictures))[1]
+        pictures[:, :, 40:] = 255 - pictures[:, :, 40:]
+        after = graph(torch.from_numpy(pictures))[1]
+    assert torch.equal(before, after)
+    assert float(before.mean()) == pytest.approx(float(whole.mean()), rel=0.2)
+    assert float(unfitted.mean()) > 1.3 * float(before.mean())
+
+
+def test_a_crop_on_which_no_paste_shows_leaves_the_picture_what_it_is() -> None:
+    """Crops are many and small: one flat one does not make the example count as failed."""
+    half_flat = np.full((64, 64, 3), 128, np.uint8)
+    half_flat[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
+    maker = maker_for(config(cutpaste={"patches": 8}), PROFILE)
+    made = [maker.sample(slot, half_flat, lambda: half_flat, np.random.default_rng(slot)) for slot in range(30)]
+    assert all(sample.outcome is Outcome.CLEAN for sample in made[::3])
+    for sample in made:
+        assert (sample.outcome is Outcome.ANOMALOUS) == (sample.values["kind"] > 0)
 
 
 def test_too_few_pictures_for_a_covariance_are_refused_with_their_number() -> None:

@@ -16,7 +16,6 @@ from sad_runtime.errors import SadError
 from sad_train.config import TrainConfig
 from sad_train.dataset import Dataset
 from sad_train.dataset_check import DatasetCheck
-from sad_train.distributed import launched_together
 from sad_train.methods.table import METHODS
 from sad_train.session import AlreadyFinished, trained
 
@@ -62,8 +61,6 @@ def trained_all(wanted: Iterable[Entry], *, device: str, restart: bool) -> tuple
         except AlreadyFinished:
             log.info("%s: finished before", entry.out)
         except SadError as error:
-            if launched_together():  # the other processes may wait within this training: let torchrun end them
-                raise
             log.error("%s", error)
             failures.append(f"{entry.out.name}: {error}")
         else:

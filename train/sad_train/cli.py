@@ -156,7 +156,10 @@ def _train_one(arguments: argparse.Namespace, sets: Sets) -> int:
 
 def _train_all(arguments: argparse.Namespace, sets: Sets) -> int:
     from sad_train.campaign import COMPARED, entries, trained_all
+    from sad_train.distributed import launched_together
 
+    if launched_together():
+        raise UsageError("--method all runs in one process; give torchrun one training at a time")
     if arguments.seed is not None:
         raise UsageError("--seed: --method all takes --seeds, as in --seeds 0,1,2")
     try:

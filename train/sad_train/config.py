@@ -177,7 +177,7 @@ class TrainConfig(Strict):
     learning_rate: float = Field(default=1e-3, gt=0)
     final_learning_rate: float = Field(default=1e-6, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     examples: Literal["auto", "loader", "device"] = "auto"
     """Where examples are made: by worker processes, or on the GPU. auto: there, if there is one and the method can."""
     workers: int | None = Field(default=None, ge=0)

@@ -8,6 +8,8 @@ whole one. The first process alone writes the run folder.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +53,12 @@ class Ranks:
         """`learner` with its gradients averaged over all processes in every backward pass."""
         return learner if self.count == 1 else DistributedDataParallel(learner, device_ids=None)
 
+    def now(self) -> float:
+        """Monotonic seconds, once the device has done what it was given."""
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.count > 1:
@@ -72,12 +80,10 @@ def joined(device: str) -> Iterator[Ranks]:
     if not launched_together():
         yield Ranks(kind)
         return
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
-    try:
-        rank, count = distributed.get_rank(), distributed.get_world_size()
-        if kind == "cuda":
-            kind = f"cuda:{rank % torch.cuda.device_count()}"
-            torch.cuda.set_device(kind)
-        yield Ranks(kind, rank, count)
-    finally:
-        distributed.destroy_process_group()
+    backend = "gloo"
+    if kind == "cuda":
+        kind, backend = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}", "nccl"
+        torch.cuda.set_device(kind)
+    distributed.init_process_group(backend)
+    yield Ranks(kind, distributed.get_rank(), distributed.get_world_size())
+    distributed.destroy_process_group()  # not after an error: it would wait for the others, which wait for this one

@@ -40,18 +40,24 @@ class InspectionGraph(nn.Module):
         self.register_buffer("judged", torch.ones(1, 1, 1, 1), persistent=False)
 
     def ignore(self, mask: NDArray[np.uint8]) -> None:
-        """`mask` (H, W): pixels above 127 are never judged. Applied before the score is pooled, on every backend."""
+        """`mask` (H, W): pixels above 127 are never judged. Applied before the score is pooled, on every backend.
+
+        A network with a score of its own looks at the whole picture, and is shown nothing there; what it has measured
+        of good pictures must be measured again (settling.py).
+        """
         self.judged = torch.from_numpy((mask <= 127).astype(np.float32))[None, None]
+        if self.score == "network":
+            self.network.judged = self._cropped(self.judged)
 
     def normalised(self, image: Tensor) -> Tensor:
         """(N, H, W, C) uint8 -> (N, C, H, W) float32, as networks take it."""
         return image.permute(0, 3, 1, 2).float() * self.scale + self.offset  # type: ignore[operator]
 
     def prepared(self, image: Tensor) -> Tensor:
-        """(N, H, W, C) uint8 -> what the network takes on the line: normalised, masked, cropped."""
-        x = self.normalised(image)
-        if self.score == "network":  # such a score sees the whole picture: what is not judged is made to say nothing
-            x = x * self.judged
+        """(N, H, W, C) uint8 -> what the network takes on the line: normalised and cropped."""
+        return self._cropped(self.normalised(image))
+
+    def _cropped(self, x: Tensor) -> Tensor:
         return x if self.crop_px is None else _centre(x, self.crop_px)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,6 +14,7 @@ import fcntl
 import io
 import json
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,6 +131,7 @@ class Run:
         """Forgets an earlier training in this folder; called with the lock held."""
         for name in ("checkpoint.pt", "metrics.jsonl", "report.html", "config.yaml"):
             (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.previews, ignore_errors=True)
 
     def config(self) -> TrainConfig:
         return read_yaml(TrainConfig, self.folder / "config.yaml")

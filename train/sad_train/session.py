@@ -137,6 +137,8 @@ def _announce(split: Split, profile: Profile, ranks: Ranks, config: TrainConfig,
 def _check_fits(split: Split, config: TrainConfig) -> None:
     """Raises DataError or ConfigError for what the method would only stumble over in the end."""
     method, count = method_named(config.method), len(split.train)
+    if config.score == "mean" and not method.logits:
+        raise ConfigError(f"score: mean: the heatmap of method {config.method} holds distances; take peak")
     if config.score == "network" and method.inspects and not method.scores:
         raise ConfigError(f"score: network: the network of method {config.method} has no score; take peak or mean")
     if count < method.least_pictures:

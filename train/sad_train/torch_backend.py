@@ -12,6 +12,7 @@ from sad_runtime.backends.base import Backend, Outputs, check_outputs
 from sad_runtime.errors import UsageError
 from sad_runtime.manifest import InputSpec
 from sad_train.graph import InspectionGraph
+from sad_train.methods.base import Learner
 from sad_train.methods.table import learner_for, method_named
 from sad_train.run import Checkpoint, Run
 
@@ -39,13 +40,19 @@ class TorchBackend(Backend):
 
 def graph_from_checkpoint(checkpoint: Checkpoint) -> InspectionGraph:
     """The trained graph, ready to infer. Raises UsageError for a method that inspects nothing."""
+    learner = learner_from_checkpoint(checkpoint)
+    return InspectionGraph(learner.network, checkpoint.spec, checkpoint.config).eval()
+
+
+def learner_from_checkpoint(checkpoint: Checkpoint) -> Learner:
+    """What was trained, with the weights that ship. Raises UsageError for a method that inspects nothing."""
     if not method_named(checkpoint.config.method).inspects:
         raise UsageError(
             f"a run of method {checkpoint.config.method} only prepares weights for others; it judges nothing"
         )
     learner = learner_for(checkpoint.config, checkpoint.profile, checkpoint.spec.channels)
     learner.load_state_dict(checkpoint.learner if checkpoint.average is None else checkpoint.average)
-    return InspectionGraph(learner.network, checkpoint.spec, checkpoint.config).eval()
+    return learner
 
 
 def torch_backend_from_run(run: Path) -> TorchBackend:

@@ -120,5 +120,7 @@ class Method:
     """Fewest training pictures that it can do with."""
     scores: bool = False
     """Whether its network has a score of its own for the whole picture, as `score: network` asks."""
+    logits: bool = True
+    """Whether its heatmap holds logits, of which probabilities can be made, and not distances."""
     inspects: bool = True
     """False for a method that only prepares weights for another: it is not exported."""

@@ -75,4 +75,5 @@ METHOD = Method(
     FastFlowMaker,
     FastFlowLearner,
     FastFlowBatchMaker,
+    logits=False,
 )

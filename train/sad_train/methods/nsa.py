@@ -34,7 +34,7 @@ class NsaMaker(Maker):
             label = np.zeros(destination.shape[:2], np.float32)
             return Sample({"picture": destination, "label": label}, Outcome.CLEAN)
         made = nsa_anomaly(destination, source(), self.recipe, rng)
-        outcome = Outcome.ANOMALOUS if made.patches else Outcome.NO_PLACE
+        outcome = Outcome.ANOMALOUS if made.label.any() else Outcome.NO_PLACE  # a blend can change nothing
         return Sample({"picture": made.picture, "label": made.label}, outcome)
 
 
@@ -53,7 +53,7 @@ class NsaBatchMaker(BatchMaker):
         if len(wanted):
             made = nsa_batch(destinations[wanted], sources[wanted], self.recipe, generator)
             pictures[wanted], labels[wanted] = made.pictures, made.labels
-            found = made.patches > 0
+            found = made.labels.flatten(1).any(1)
             outcomes[wanted] = torch.where(found, int(Outcome.ANOMALOUS), int(Outcome.NO_PLACE)).to(outcomes.dtype)
         return Made({"picture": pictures, "label": labels}, outcomes)
 
