@@ -14,7 +14,7 @@ import numpy as np
 
 from sad_train.pixels import Picture
 from sad_train.synthesis.colour_jitter import colour_jittered
-from sad_train.synthesis.pasted import MAX_DRAWS, Pasted
+from sad_train.synthesis.pasted import Pasted, first_that_shows
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,7 @@ class CutPasteRecipe:
 
 def cutpaste(picture: Picture, recipe: CutPasteRecipe, rng: np.random.Generator) -> Pasted | None:
     """`picture` (H, W, C) with one rectangle pasted; None when none of the draws shows."""
-    for _ in range(MAX_DRAWS):
-        pasted = _drawn(picture, recipe, rng)
-        if pasted.shows(picture):
-            return pasted
-    return None
+    return first_that_shows(picture, lambda: _drawn(picture, recipe, rng))
 
 
 def _drawn(picture: Picture, recipe: CutPasteRecipe, rng: np.random.Generator) -> Pasted:

@@ -6,6 +6,7 @@ guess. Generators draw again until the paste shows, and say so when it never doe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,3 +32,12 @@ class Pasted:
         there = before[self.mask].astype(np.float32)
         change = np.abs(self.picture[self.mask].astype(np.float32) - there).max(axis=1, initial=0.0)
         return bool(change.size) and float((change > VISIBLE).mean()) >= LEAST_SHARE
+
+
+def first_that_shows(picture: Picture, draw: Callable[[], Pasted]) -> Pasted | None:
+    """Draws up to MAX_DRAWS times; None when none of them shows on `picture`."""
+    for _ in range(MAX_DRAWS):
+        pasted = draw()
+        if pasted.shows(picture):
+            return pasted
+    return None

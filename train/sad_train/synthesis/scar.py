@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sad_train.pixels import Picture, with_channel_axis
 from sad_train.synthesis.colour_jitter import colour_jittered
-from sad_train.synthesis.pasted import MAX_DRAWS, Pasted
+from sad_train.synthesis.pasted import Pasted, first_that_shows
 
 LEAST_ALPHA = 0.5
 """Pixels that the strip covers by half count as pasted over."""
@@ -35,11 +35,7 @@ class ScarRecipe:
 
 def scar(picture: Picture, recipe: ScarRecipe, rng: np.random.Generator) -> Pasted | None:
     """`picture` (H, W, C) with one scar; None when none of the draws shows."""
-    for _ in range(MAX_DRAWS):
-        pasted = _drawn(picture, recipe, rng)
-        if pasted.shows(picture):
-            return pasted
-    return None
+    return first_that_shows(picture, lambda: _drawn(picture, recipe, rng))
 
 
 def _drawn(picture: Picture, recipe: ScarRecipe, rng: np.random.Generator) -> Pasted:
