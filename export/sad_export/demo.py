@@ -69,7 +69,7 @@ def _work(arguments: argparse.Namespace) -> int:
     _say(2, "export: one graph from pixels to verdict, proved against the trained model")
     _command("sad_export.cli", [str(out / "run"), "--out", str(bundle), "--target-false-reject", "5%"])
     _say(3, "measure it on parts it has never seen")
-    _command("sad_train.evaluate", [str(bundle), "--data", data, "--report", str(out / "evaluation.html")])
+    _command("sad_train.evaluation.cli", [str(bundle), "--data", data, "--report", str(out / "evaluation.html")])
     _say(4, f"run a line of {arguments.parts} parts, and receive every decision")
     outcomes = _line(arguments, bundle)
     print("\n" + table(outcomes))

@@ -16,7 +16,7 @@ from sad_runtime.errors import DataError
 from sad_runtime.manifest import InputSpec, Roi
 from sad_runtime.pictures import picture_files
 from sad_runtime.preprocess import Picture
-from sad_train.goodset import picture_at_model_size
+from sad_train.data.goodset import picture_at_model_size
 from sad_train.synthesis.nsa import Anomaly, NsaRecipe, nsa_anomaly
 
 MOST_GOOD = 100

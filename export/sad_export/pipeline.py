@@ -31,7 +31,7 @@ from sad_runtime.decide import Thresholds, judge
 from sad_runtime.errors import DataError, GateFailed, UsageError
 from sad_runtime.manifest import DecisionPolicy, Golden, Manifest, PictureSize, Precision, Roi, Training
 from sad_runtime.pictures import encode_png, read_picture
-from sad_train.goodset import loaded
+from sad_train.data.goodset import loaded
 from sad_train.graph import InspectionGraph
 from sad_train.run import Checkpoint, Run
 from sad_train.settling import settle

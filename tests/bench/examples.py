@@ -42,9 +42,9 @@ def _part(part: str, rounds: int) -> list[Figure]:
     from reference_nsa import reference_example
 
     from sad_train.config import TrainConfig
+    from sad_train.data.profile import measured_profile
     from sad_train.examples import Examples
     from sad_train.methods.table import maker_for
-    from sad_train.profile import measured_profile
     from sad_train.synthesis.nsa import nsa_anomaly
     from sad_train.synthesis.nsa_recipe import recipe_for
 

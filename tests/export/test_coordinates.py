@@ -14,10 +14,10 @@ from sad_runtime.backends.table import backend_for
 from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
+from sad_train.data.profile import measured_profile
 from sad_train.graph import InspectionGraph
 from sad_train.networks.coordconv import CoordConv2d
 from sad_train.networks.segmenters import segmenter_for
-from sad_train.profile import measured_profile
 
 SIZE = 64
 KINDS: dict[str, dict[str, object]] = {"small_unet": {}, "nsa_resnet18": {"crop_px": 32}}

@@ -17,10 +17,10 @@ from sad_runtime.errors import SadError
 from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
+from sad_train.data.profile import measured_profile
 from sad_train.graph import NEVER, InspectionGraph
 from sad_train.networks.segmenters import segmenter_for
 from sad_train.networks.small_unet import SmallUNet
-from sad_train.profile import measured_profile
 
 SIZE = 64
 KINDS: dict[str, dict[str, object]] = {

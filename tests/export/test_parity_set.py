@@ -14,7 +14,7 @@ from sad_runtime.cameras.demo.parts import render
 from sad_runtime.errors import DataError
 from sad_runtime.manifest import InputSpec, Roi
 from sad_train.config import NsaConfig
-from sad_train.profile import measured_profile
+from sad_train.data.profile import measured_profile
 from sad_train.synthesis.nsa import NsaRecipe
 from sad_train.synthesis.nsa_recipe import recipe_for
 

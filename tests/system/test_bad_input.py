@@ -22,7 +22,7 @@ from sad_calibration.cli import main as calibrate
 from sad_runtime.cli.capture import main as capture
 from sad_runtime.cli.runtime import main as runtime
 from sad_train.cli import main as train
-from sad_train.evaluate import main as evaluate
+from sad_train.evaluation.cli import main as evaluate
 from sad_train.run import Run
 
 FREE = "tcp://127.0.0.1:*"

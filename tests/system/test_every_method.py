@@ -44,7 +44,7 @@ def test_a_method_goes_the_whole_way(method: str, tmp_path: Path) -> None:
     bundle = read_bundle(tmp_path / "washer.sad")
     assert bundle.manifest.method == method
     assert len(bundle.manifest.golden) >= 8
-    measured = json.loads(run("sad_train.evaluate", "washer.sad", "--data", data, "--json", cwd=tmp_path))
+    measured = json.loads(run("sad_train.evaluation.cli", "washer.sad", "--data", data, "--json", cwd=tmp_path))
     assert (measured["n_good"], measured["n_defect"]) == (4, 6)
     assert measured["image_auroc"] is not None
     assert measured["pixel_auroc"] is not None

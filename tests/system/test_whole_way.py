@@ -54,7 +54,7 @@ def test_the_demo_holds_every_decision_against_the_truth(demo: tuple[Path, str])
 
 
 def test_the_line_scores_as_the_evaluation_does_to_the_last_bit(demo: tuple[Path, str], tmp_path: Path) -> None:
-    from sad_train.subject import open_subject
+    from sad_train.evaluation.subject import open_subject
 
     bundle = demo[0] / "washer.sad"
     pictures = rendered(tmp_path / "pictures")

@@ -18,6 +18,7 @@ from sad_runtime.pictures import read_picture
 from sad_runtime.schema import parse
 from sad_train.cli import main
 from sad_train.config import TrainConfig
+from sad_train.data.profile import measured_profile
 from sad_train.losses.adversarial_pair import deceiving_loss, discriminator_loss
 from sad_train.losses.balanced_l1 import balanced_l1_loss
 from sad_train.methods.anoseg import AnoSegLearner, AnoSegMaker
@@ -26,7 +27,6 @@ from sad_train.networks.coordconv import CoordConv2d
 from sad_train.networks.pair_discriminator import PairDiscriminator
 from sad_train.networks.reconstruction_head import ReconstructionHead
 from sad_train.pixels import Picture
-from sad_train.profile import measured_profile
 from sad_train.run import Run
 
 QUICK = ("--method", "anoseg", "--size", "64", "--batch", "4", "--workers", "0", "--steps", "4")
@@ -225,7 +225,7 @@ def test_it_exports_and_its_bundle_opens_and_judges(
 
     from sad_export.cli import main as export
     from sad_runtime.bundle import read_bundle
-    from sad_train.evaluate import main as evaluate
+    from sad_train.evaluation.cli import main as evaluate
 
     bundle = tmp_path / "washer.sad"
     assert export([str(finished), "--out", str(bundle)]) == 0

@@ -13,13 +13,13 @@ from sad_runtime.errors import UsageError
 from sad_runtime.pictures import read_picture
 from sad_train.cli import main
 from sad_train.config import TrainConfig
-from sad_train.dataset import joined_datasets, read_dataset
-from sad_train.dataset_check import check_dataset, joined_checks
+from sad_train.data.dataset import joined_datasets, read_dataset
+from sad_train.data.dataset_check import check_dataset, joined_checks
+from sad_train.data.profile import Profile, measured_profile
+from sad_train.data.split import Picked, Split, joined_split, split_of
 from sad_train.methods.backbone import GOOD, PATCH, SCAR, UNASKED, BackboneLearner, BackboneMaker
 from sad_train.methods.base import Outcome
-from sad_train.profile import Profile, measured_profile
 from sad_train.run import Run
-from sad_train.split import Picked, Split, joined_split, split_of
 from sad_train.torch_backend import torch_backend_from_run
 
 QUICK = ("--size", "64", "--batch", "8", "--workers", "0", "--steps", "2", "--device", "cpu")

@@ -19,12 +19,12 @@ from folders import write_mvtec, write_picture
 from sad_runtime.bundle import read_bundle, write_bundle
 from sad_runtime.manifest import Training
 from sad_runtime.schema import parse
-from sad_train.comparison import Comparison, SetResults
-from sad_train.comparison_figures import FIGURES, Figure, Result, Row, best
-from sad_train.comparison_text import markdown
-from sad_train.contenders import Contender, field_of, variant_of
-from sad_train.dataset import Dataset
-from sad_train.evaluate import main
+from sad_train.data.dataset import Dataset
+from sad_train.evaluation.cli import main
+from sad_train.evaluation.comparison import Comparison, SetResults
+from sad_train.evaluation.comparison_figures import FIGURES, Figure, Result, Row, best
+from sad_train.evaluation.comparison_text import markdown
+from sad_train.evaluation.contenders import Contender, field_of, variant_of
 
 AUROC = next(figure for figure in FIGURES if figure.key == "image_auroc")
 Made = Callable[..., Path]
@@ -301,7 +301,7 @@ def test_a_manifest_without_minutes_and_cost_still_reads() -> None:
 
 def test_bundles_are_compared_where_torch_is_not_installed(made: Made, knob: Path, tmp_path: Path) -> None:
     blocked = "import sys; sys.modules['torch'] = sys.modules['sklearn'] = sys.modules['scipy'] = None\n"
-    code = blocked + "from sad_train.evaluate import main\nsys.exit(main(sys.argv[1:]))"
+    code = blocked + "from sad_train.evaluation.cli import main\nsys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *compare(made("knob-0"), "--data", knob, "--report", "r.html", "--json")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile, measured_profile
 from sad_train.networks.coordconv import CoordConv2d, coordinates
 from sad_train.networks.segmenters import segmenter_for
-from sad_train.profile import Profile, measured_profile
 
 SIDE = 8
 

@@ -12,13 +12,13 @@ from sad_runtime.bundle import read_bundle
 from sad_runtime.errors import ConfigError, DataError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.graph import InspectionGraph
 from sad_train.methods.base import Outcome
 from sad_train.methods.cutpaste import CutPasteLearner, CutPasteMaker
 from sad_train.methods.table import METHODS, learner_for, maker_for
 from sad_train.networks.gaussian_density import FEWEST
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 from sad_train.run import Run
 from sad_train.settling import settle
 from sad_train.synthesis.colour_jitter import colour_jittered

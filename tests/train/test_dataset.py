@@ -10,7 +10,7 @@ import pytest
 from bundles import good_picture
 from folders import defect_mask, write_goods, write_mvtec, write_picture
 from sad_runtime.errors import DataError
-from sad_train.dataset import read_dataset, read_mask
+from sad_train.data.dataset import read_dataset, read_mask
 
 
 def test_the_mvtec_layout_is_read_with_its_masks(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from folders import write_mvtec, write_picture
-from sad_train.dataset import read_dataset
-from sad_train.dataset_check import DatasetCheck, check_dataset
+from sad_train.data.dataset import read_dataset
+from sad_train.data.dataset_check import DatasetCheck, check_dataset
 
 PART_PX = 128
 

@@ -20,10 +20,10 @@ from sad_runtime.decide import Thresholds
 from sad_runtime.inspector import Inspector
 from sad_runtime.manifest import Roi
 from sad_runtime.pictures import read_picture
-from sad_train.dataset import read_dataset
-from sad_train.evaluate import main
-from sad_train.judging import evaluate
-from sad_train.subject import open_subject
+from sad_train.data.dataset import read_dataset
+from sad_train.evaluation.cli import main
+from sad_train.evaluation.judging import evaluate
+from sad_train.evaluation.subject import open_subject
 
 KEYS = {
     *("image_auroc", "image_ap", "image_f1_max", "recall_at_frr", "frr_at_escape", "pixel_auroc", "pixel_ap"),
@@ -279,7 +279,7 @@ def test_a_bundle_and_an_onnx_file_are_measured_where_torch_is_not_installed(
 ) -> None:
     (tmp_path / "fp32.onnx").write_bytes(tiny_onnx())
     blocked = "import sys; sys.modules['torch'] = sys.modules['sklearn'] = sys.modules['scipy'] = None\n"
-    code = blocked + "from sad_train.evaluate import main\nsys.exit(main(sys.argv[1:]))"
+    code = blocked + "from sad_train.evaluation.cli import main\nsys.exit(main(sys.argv[1:]))"
     for subject in (tiny_bundle, tmp_path / "fp32.onnx"):
         command = [sys.executable, "-c", code, str(subject), "--data", str(parts), "--json", "--report", "r.html"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from sad_runtime.cameras.demo.parts import render
 from sad_runtime.schema import parse
 from sad_train.config import NuisanceConfig, TrainConfig
+from sad_train.data.profile import measured_profile
 from sad_train.distributed import Ranks
 from sad_train.examples import OUTCOME, Examples
 from sad_train.examples_batched import BatchedExamples
 from sad_train.methods.base import Outcome
 from sad_train.methods.table import batch_maker_for, maker_for
-from sad_train.profile import measured_profile
 
 OFF = NuisanceConfig(gain=0, gamma=0, white_balance=0, vignette=0, blur_px=0, noise=0, shift=0, rotation_deg=0)
 

@@ -10,8 +10,8 @@ import pytest
 from folders import write_goods
 from sad_runtime.errors import DataError
 from sad_runtime.manifest import InputSpec
-from sad_train import goodset
-from sad_train.goodset import loaded
+from sad_train.data import goodset
+from sad_train.data.goodset import loaded
 
 SPEC = InputSpec(height=32, width=32, channels=3)
 

@@ -11,11 +11,11 @@ import torch
 from sad_runtime.cameras.demo.dataset import write_dataset
 from sad_train.cli import main as train
 from sad_train.config import TrainConfig
-from sad_train.evaluate import main as evaluate
-from sad_train.gradcam import activation_map
+from sad_train.data.profile import Profile
+from sad_train.evaluation.cli import main as evaluate
+from sad_train.evaluation.gradcam import activation_map
 from sad_train.methods.cutpaste import CutPasteLearner
 from sad_train.methods.table import learner_for
-from sad_train.profile import Profile
 
 PROFILE = Profile(
     kind="object",

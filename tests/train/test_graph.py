@@ -15,10 +15,10 @@ from sad_runtime.errors import ConfigError
 from sad_runtime.manifest import InputSpec
 from sad_runtime.schema import parse
 from sad_train.config import TrainConfig
+from sad_train.data.profile import measured_profile
 from sad_train.graph import MEAN_BGR, NEVER, STD_BGR, InspectionGraph
 from sad_train.networks.seen import Seen
 from sad_train.networks.segmenters import segmenter_for
-from sad_train.profile import measured_profile
 
 SIZE = 64
 

@@ -9,8 +9,8 @@ import pytest
 
 from sad_runtime.cameras.demo.parts import render
 from sad_train.config import AnoSegConfig
+from sad_train.data.profile import measured_profile
 from sad_train.pixels import Picture
-from sad_train.profile import measured_profile
 from sad_train.synthesis.hard_augmentation import (
     LEAST_CHANGED_PX,
     HardRecipe,

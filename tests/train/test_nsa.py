@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sad_runtime.cameras.demo.parts import render
 from sad_runtime.schema import parse
 from sad_train.config import NsaConfig
+from sad_train.data.profile import measured_profile
 from sad_train.pixels import Picture
-from sad_train.profile import measured_profile
 from sad_train.synthesis import nsa
 from sad_train.synthesis.ellipses import ellipse_mask
 from sad_train.synthesis.foreground import Background, foreground

@@ -6,7 +6,7 @@ import pytest
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import NsaConfig
-from sad_train.profile import Profile
+from sad_train.data.profile import Profile
 from sad_train.synthesis.foreground import Background
 from sad_train.synthesis.nsa_recipe import recipe_for
 from sad_train.synthesis.nsa_tables import BLACK, PAPER_CLASSES, WHITE

@@ -10,8 +10,8 @@ import pytest
 
 from sad_runtime.cameras.demo.parts import render
 from sad_train.config import NsaConfig
+from sad_train.data.profile import Profile, measured_profile
 from sad_train.pixels import Picture
-from sad_train.profile import Profile, measured_profile
 from sad_train.synthesis.nsa import nsa_anomaly
 from sad_train.synthesis.nsa_recipe import recipe_for
 

@@ -8,8 +8,8 @@ import platformdirs
 import pytest
 
 from sad_runtime.errors import DataError
-from sad_train.dataset import read_dataset
-from sad_train.rendered import rendered_folder, rendered_set
+from sad_train.data.dataset import read_dataset
+from sad_train.data.rendered import rendered_folder, rendered_set
 
 
 def test_a_rendered_set_is_made_once_and_reused(tmp_path: Path) -> None:

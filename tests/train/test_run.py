@@ -19,10 +19,10 @@ import torch
 from sad_runtime.errors import AlreadyRunning, DataError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
+from sad_train.data.profile import measured_profile
+from sad_train.data.split import Picked, Split
 from sad_train.methods.table import learner_for
-from sad_train.profile import measured_profile
 from sad_train.run import Checkpoint, Provenance, Run, newest_finished_run
-from sad_train.split import Picked, Split
 from sad_train.torch_backend import graph_from_checkpoint, torch_backend_from_run
 
 CONFIG = TrainConfig(size_px=64, steps=5, batch=4)

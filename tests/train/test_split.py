@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sad_runtime.errors import DataError
-from sad_train.split import Split, split_of
+from sad_train.data.split import Split, split_of
 
 
 def digests_of(count: int) -> dict[Path, str]:

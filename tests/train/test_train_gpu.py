@@ -34,7 +34,7 @@ def test_a_training_on_the_gpu_leaves_a_run_that_infers_on_the_cpu(
     from sad_runtime.pictures import read_picture
     from sad_runtime.preprocess import model_picture
     from sad_train.cli import main
-    from sad_train.dataset import read_dataset
+    from sad_train.data.dataset import read_dataset
     from sad_train.torch_backend import torch_backend_from_run
 
     assert torch.cuda.is_available(), "this test needs an NVIDIA GPU; leave it out with -m 'not gpu'"

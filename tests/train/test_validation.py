@@ -14,9 +14,9 @@ from sad_runtime.cameras.demo.parts import render
 from sad_runtime.manifest import InputSpec
 from sad_train import validation
 from sad_train.config import TrainConfig
+from sad_train.data.profile import measured_profile
 from sad_train.graph import InspectionGraph
 from sad_train.networks.seen import Seen
-from sad_train.profile import measured_profile
 from sad_train.synthesis.nsa import Anomaly, nsa_anomaly
 
 PICTURES = np.stack([render("washer", seed=1, index=index, size_px=64).image for index in range(6)])

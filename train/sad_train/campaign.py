@@ -14,8 +14,8 @@ from typing import Any
 
 from sad_runtime.errors import SadError
 from sad_train.config import TrainConfig
-from sad_train.dataset import Dataset
-from sad_train.dataset_check import DatasetCheck
+from sad_train.data.dataset import Dataset
+from sad_train.data.dataset_check import DatasetCheck
 from sad_train.methods.table import METHODS
 from sad_train.session import AlreadyFinished, trained
 

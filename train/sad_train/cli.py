@@ -15,8 +15,8 @@ from sad_runtime.errors import ConfigError, DataError, MissingExtra, SadError, U
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, yaml_values
 from sad_train.config import TrainConfig
-from sad_train.dataset import Dataset, joined_datasets, read_dataset
-from sad_train.dataset_check import DatasetCheck, check_dataset, joined_checks
+from sad_train.data.dataset import Dataset, joined_datasets, read_dataset
+from sad_train.data.dataset_check import DatasetCheck, check_dataset, joined_checks
 from sad_train.synthesis.nsa_tables import PAPER_CLASSES
 
 ALL = "all"

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.distributed import Ranks
 from sad_train.methods.base import Maker, Sample
 from sad_train.nuisance import drawn_pose, relit
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 
 OUTCOME = "outcome"
 """The key of a sample's Outcome in a batch."""

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.distributed import Ranks
 from sad_train.examples import OUTCOME, rotation_of, streamed
 from sad_train.methods.base import BatchMaker
 from sad_train.nuisance_batched import posed, relit
-from sad_train.profile import Profile
 
 ON_DEVICE_BYTES = 4 << 30
 

@@ -20,6 +20,7 @@ from sad_train.networks.segmenters import upsampled
 NEVER = -20.0
 """The logit of pixels that are not judged: cropped away or under the ignore mask."""
 PEAK_POOL_PX, PEAK_STEP_PX = 8, 4
+PIXELS_AT_ONCE = 1 << 20
 MEAN_BGR, STD_BGR = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
 MEAN_GREY, STD_GREY = (0.449,), (0.226,)
 
@@ -38,6 +39,11 @@ class InspectionGraph(nn.Module):
         self.register_buffer("scale", scale.reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("offset", (-torch.tensor(mean) / torch.tensor(std)).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("judged", torch.ones(1, 1, 1, 1), persistent=False)
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures to judge in one batch, so that memory does not grow with their size: 16 at 256x256."""
+        return max(1, PIXELS_AT_ONCE // (self.spec.height * self.spec.width))
 
     def ignore(self, mask: NDArray[np.uint8]) -> None:
         """`mask` (H, W): pixels above 127 are never judged. Applied before the score is pooled, on every backend.

@@ -14,10 +14,10 @@ from sad_runtime.manifest import Backbone
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, yaml_values
 from sad_train.config import TrainConfig
+from sad_train.data.split import Split
 from sad_train.networks.backbone_file import HOUSE_METHOD, load_backbone, read_backbone
 from sad_train.networks.trunks import trunk_for
 from sad_train.run import Run
-from sad_train.split import Split
 
 log = logging.getLogger("sad-train")
 

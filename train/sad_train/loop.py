@@ -21,13 +21,13 @@ from sad_runtime.cli.progress import Progress
 from sad_runtime.errors import ConfigError, SadError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.distributed import Ranks
 from sad_train.examples import OUTCOME, Examples, FromStep
 from sad_train.examples_batched import BatchedExamples
 from sad_train.graph import InspectionGraph
 from sad_train.methods.base import Batch, Learner, Outcome
 from sad_train.methods.table import batch_maker_for, learner_for, maker_for
-from sad_train.profile import Profile
 from sad_train.run import Checkpoint, Provenance, Run
 from sad_train.settling import settle
 from sad_train.validation import validation_metrics

@@ -17,14 +17,14 @@ from sad_runtime.heatmap import overlay
 from sad_runtime.manifest import InputSpec
 from sad_runtime.pictures import encode_png
 from sad_train.config import TrainConfig
-from sad_train.dataset import Dataset
+from sad_train.data.dataset import Dataset
+from sad_train.data.goodset import all_grey, loaded
+from sad_train.data.profile import MOST_PICTURES, Profile, measured_profile
 from sad_train.examples import Examples
-from sad_train.goodset import all_grey, loaded
 from sad_train.graph import NEVER, InspectionGraph
 from sad_train.methods.base import Outcome, Sample
 from sad_train.methods.table import maker_for, method_named
 from sad_train.pixels import Picture
-from sad_train.profile import MOST_PICTURES, Profile, measured_profile
 from sad_train.run import Checkpoint, Run
 from sad_train.synthesis.nsa import nsa_anomaly
 from sad_train.synthesis.nsa_recipe import probe_recipe

@@ -30,8 +30,8 @@ from sad_runtime.files import made_folder, write_atomically
 from sad_runtime.manifest import Backbone, InputSpec
 from sad_runtime.schema import Strict, parse, read_yaml
 from sad_train.config import TrainConfig
-from sad_train.profile import Profile
-from sad_train.split import Split
+from sad_train.data.profile import Profile
+from sad_train.data.split import Split
 
 CHECKPOINT_SCHEMA = 2
 AGAIN = "Train again: sad-train --restart"

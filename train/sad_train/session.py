@@ -10,18 +10,18 @@ from typing import Any
 from sad_runtime.errors import ConfigError, DataError, UsageError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
-from sad_train.dataset import Dataset
-from sad_train.dataset_check import DatasetCheck
+from sad_train.data.dataset import Dataset
+from sad_train.data.dataset_check import DatasetCheck
+from sad_train.data.goodset import all_grey, loaded
+from sad_train.data.profile import Profile, measured_profile
+from sad_train.data.split import Split, joined_split, split_of
 from sad_train.distributed import Ranks, joined
-from sad_train.goodset import all_grey, loaded
 from sad_train.house_backbone import house_config, house_run, named_backbone, wants_house_backbone
 from sad_train.loop import train
 from sad_train.methods.table import method_named
 from sad_train.previews import write_previews
-from sad_train.profile import Profile, measured_profile
 from sad_train.provenance import checkout_commit, versions
 from sad_train.run import Checkpoint, Provenance, Run
-from sad_train.split import Split, joined_split, split_of
 from sad_train.training_report import places_missing, write_report
 
 log = logging.getLogger("sad-train")

@@ -15,16 +15,14 @@ from torch import Tensor
 from sad_train.graph import InspectionGraph
 from sad_train.methods.base import Learner
 
-BATCH = 16
-
 
 @torch.no_grad()
 def settle(learner: Learner, graph: InspectionGraph, pictures: NDArray[np.uint8], device: str) -> None:
     """Leaves `learner` in eval mode. `pictures` (n, H, W, C) uint8 are the ones it was trained on."""
 
     def goods() -> Iterator[Tensor]:
-        for start in range(0, len(pictures), BATCH):
-            chunk = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH]))
+        for start in range(0, len(pictures), graph.at_once):
+            chunk = torch.from_numpy(np.ascontiguousarray(pictures[start : start + graph.at_once]))
             yield graph.prepared(chunk.to(device))
 
     learner.eval()

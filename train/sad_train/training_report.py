@@ -9,7 +9,7 @@ from sad_runtime.cli.progress import clock
 from sad_runtime.files import write_atomically
 from sad_runtime.pictures import read_picture
 from sad_train import report
-from sad_train.dataset_check import DatasetCheck
+from sad_train.data.dataset_check import DatasetCheck
 from sad_train.methods.table import method_named
 from sad_train.report_charts import lines
 from sad_train.run import Checkpoint, Run

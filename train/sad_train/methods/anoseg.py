@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.losses.adversarial_pair import deceiving_loss, discriminator_loss
 from sad_train.losses.balanced_l1 import balanced_l1_loss
 from sad_train.methods.base import Batch, Learner, Maker, Method, Outcome, Sample, Source
@@ -25,7 +26,6 @@ from sad_train.networks.pair_discriminator import PairDiscriminator
 from sad_train.networks.reconstruction_head import SHRUNK, ReconstructionHead
 from sad_train.networks.segmenters import segmenter_for, upsampled
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 from sad_train.synthesis.hard_augmentation import hard_anomaly, hard_recipe
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.house_backbone import STAGES
 from sad_train.losses.soft_label import soft_label_loss
 from sad_train.methods.base import Batch, Learner, Maker, Method, Outcome, Sample, Source
@@ -22,7 +23,6 @@ from sad_train.networks.resnet import ResNet
 from sad_train.networks.segmenters import upsampled
 from sad_train.networks.trunks import trunk_for
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 from sad_train.synthesis.nsa import nsa_anomaly
 from sad_train.synthesis.nsa_recipe import recipe_for
 

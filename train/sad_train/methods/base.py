@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 
 Source = Callable[[], Picture]
 """Another good picture in a pose of its own; not every example wants one."""

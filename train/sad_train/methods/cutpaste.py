@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.methods.base import Batch, Learner, Maker, Method, Outcome, Sample, Source
 from sad_train.networks.encoders import encoder_for
 from sad_train.networks.field_spread import FieldSpread
@@ -26,7 +27,6 @@ from sad_train.networks.patch_density import PatchDensity
 from sad_train.networks.patch_net import STRIDE_PX, PatchNet
 from sad_train.networks.seen import Seen
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 from sad_train.synthesis.cutpaste import CutPasteRecipe, cutpaste
 from sad_train.synthesis.pasted import MAX_DRAWS, VISIBLE, Pasted
 from sad_train.synthesis.scar import ScarRecipe, scar

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.house_backbone import STAGES, backbone_path
 from sad_train.losses.flow_likelihood import flow_likelihood_loss
 from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source
@@ -20,7 +21,6 @@ from sad_train.networks.backbone_file import load_backbone, read_backbone
 from sad_train.networks.flow import FastFlowNetwork, FlowShape
 from sad_train.networks.trunks import trunk_for
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 
 
 class FastFlowMaker(Maker):

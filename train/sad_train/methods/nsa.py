@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.losses.soft_label import soft_label_loss
 from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source
 from sad_train.networks.segmenters import segmenter_for, upsampled
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 from sad_train.synthesis.nsa import nsa_anomaly
 from sad_train.synthesis.nsa_batched import nsa_batch
 from sad_train.synthesis.nsa_recipe import recipe_for

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.methods import anoseg, backbone, cutpaste, fastflow, nsa
 from sad_train.methods.base import BatchMaker, Learner, Maker, Method
-from sad_train.profile import Profile
 
 METHODS: dict[str, Method] = {
     "nsa": nsa.METHOD,

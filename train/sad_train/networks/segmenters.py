@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import TrainConfig
+from sad_train.data.profile import Profile
 from sad_train.networks.nsa_resnet18 import NsaResNet18
 from sad_train.networks.small_unet import SmallUNet
-from sad_train.profile import Profile
 
 Segmenter = SmallUNet | NsaResNet18
 SEGMENTERS: dict[str, type[SmallUNet] | type[NsaResNet18]] = {"small_unet": SmallUNet, "nsa_resnet18": NsaResNet18}

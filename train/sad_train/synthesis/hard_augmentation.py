@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_train.config import AnoSegConfig
+from sad_train.data.profile import Profile
 from sad_train.pixels import Picture
-from sad_train.profile import Profile
 
 CHANCE = 0.5
 """Of each augmentation."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from sad_runtime.errors import ConfigError
 from sad_train.config import NsaConfig
-from sad_train.profile import Profile
+from sad_train.data.profile import Profile
 from sad_train.synthesis.foreground import Background
 from sad_train.synthesis.nsa import NsaRecipe
 from sad_train.synthesis.nsa_tables import PAPER_CLASSES

@@ -21,10 +21,10 @@ from sad_runtime.inspector import Inspection, Inspector
 from sad_runtime.manifest import Roi
 from sad_runtime.pictures import read_picture
 from sad_runtime.preprocess import Picture
-from sad_train.comparison import SetResults, Terms, subject_of
-from sad_train.comparison_figures import Row
-from sad_train.dataset import Sample, read_mask
-from sad_train.judging import judged_samples
+from sad_train.data.dataset import Sample, read_mask
+from sad_train.evaluation.comparison import SetResults, Terms, subject_of
+from sad_train.evaluation.comparison_figures import Row
+from sad_train.evaluation.judging import judged_samples
 from sad_train.report import picture, reduced
 
 log = logging.getLogger("sad-evaluate")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sad_train.comparison import Comparison, SetResults
-from sad_train.comparison_figures import FIGURES, OVERVIEW, Figure, Row, best
-from sad_train.evaluation_text import NONE
+from sad_train.evaluation.comparison import Comparison, SetResults
+from sad_train.evaluation.comparison_figures import FIGURES, OVERVIEW, Figure, Row, best
+from sad_train.evaluation.evaluation_text import NONE
 from sad_train.report import Cell, Piece
 
 BOLD = (

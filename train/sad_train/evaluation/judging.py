@@ -20,12 +20,12 @@ from sad_runtime.errors import DataError
 from sad_runtime.inspector import Inspector
 from sad_runtime.manifest import Roi
 from sad_runtime.pictures import decode_picture
-from sad_train.dataset import GOOD, Dataset, Sample, read_mask
-from sad_train.evaluation import Evaluation, Judged
+from sad_train.data.dataset import GOOD, Dataset, Sample, read_mask
+from sad_train.evaluation.evaluation import Evaluation, Judged
+from sad_train.evaluation.subject import Subject, picture_digest
 from sad_train.metrics.operating_points import FALSE_REJECT_RATES
 from sad_train.metrics.pixel import PixelMetrics, pixel_metrics
 from sad_train.metrics.pixel_counts import JudgedMap, judged_map
-from sad_train.subject import Subject, picture_digest
 
 PIXEL_SIZE_PX = 1024
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sad_runtime.cli.progress import progressing
-from sad_train.comparison import Comparison, SetResults, Terms
-from sad_train.comparison_figures import COSTS, FOUND, OVERVIEW, REJECTED
-from sad_train.comparison_gallery import Gallery, gallery_of
-from sad_train.comparison_text import (
+from sad_train.evaluation.comparison import Comparison, SetResults, Terms
+from sad_train.evaluation.comparison_figures import COSTS, FOUND, OVERVIEW, REJECTED
+from sad_train.evaluation.comparison_gallery import Gallery, gallery_of
+from sad_train.evaluation.comparison_text import (
     BOLD,
     TableText,
     limit_note,

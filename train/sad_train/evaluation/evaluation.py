@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_runtime.verdict import Verdict
-from sad_train.dataset import Sample
+from sad_train.data.dataset import Sample
+from sad_train.evaluation.subject import Subject
 from sad_train.metrics.image import BestF1, best_f1, image_ap, image_auroc, spearman
 from sad_train.metrics.operating_points import ESCAPE_RATES, FALSE_REJECT_RATES, frr_at_escape, recall_at_frr
 from sad_train.metrics.pixel import PixelMetrics
 from sad_train.metrics.pixel_counts import JudgedMap
-from sad_train.subject import Subject
 
 
 @dataclass(frozen=True)

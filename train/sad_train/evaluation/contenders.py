@@ -14,7 +14,7 @@ from typing import Literal
 
 from sad_runtime.bundle import read_bundle, sha256_hex
 from sad_runtime.errors import DataError, SadError, UsageError
-from sad_train.subject import ask_for_torch
+from sad_train.evaluation.subject import ask_for_torch
 
 SEARCHED = ("*.sad", "*/*.sad", "*/checkpoint.pt", "*/*/checkpoint.pt")
 

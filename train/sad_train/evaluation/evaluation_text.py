@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sad_train.evaluation import Evaluation
+from sad_train.evaluation.evaluation import Evaluation
 
 NONE = "–"
 TYPE_HEADER = ("type", "n", "image AUROC", "image AP", "escape", "pixel AUROC", "pixel AP", "AUPRO", "AUPIMO")

@@ -16,8 +16,8 @@ from sad_runtime.manifest import Roi
 from sad_runtime.pictures import read_picture
 from sad_runtime.preprocess import Picture
 from sad_runtime.verdict import Verdict
-from sad_train.evaluation import Evaluation, Judged
-from sad_train.evaluation_text import (
+from sad_train.evaluation.evaluation import Evaluation, Judged
+from sad_train.evaluation.evaluation_text import (
     TYPE_HEADER,
     figure,
     headline_rows,

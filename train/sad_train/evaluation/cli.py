@@ -16,14 +16,14 @@ from typing import Any
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.errors import UsageError
 from sad_runtime.files import write_atomically
-from sad_train.comparison import Comparison, Terms, compared
-from sad_train.comparison_text import markdown, troubles
-from sad_train.contenders import field_of
-from sad_train.dataset import read_dataset
-from sad_train.evaluation import Evaluation
-from sad_train.evaluation_text import summary_text
-from sad_train.judging import PIXEL_SIZE_PX, evaluate
-from sad_train.subject import PRECISIONS, Subject, open_subject
+from sad_train.data.dataset import read_dataset
+from sad_train.evaluation.comparison import Comparison, Terms, compared
+from sad_train.evaluation.comparison_text import markdown, troubles
+from sad_train.evaluation.contenders import field_of
+from sad_train.evaluation.evaluation import Evaluation
+from sad_train.evaluation.evaluation_text import summary_text
+from sad_train.evaluation.judging import PIXEL_SIZE_PX, evaluate
+from sad_train.evaluation.subject import PRECISIONS, Subject, open_subject
 
 EXAMPLES = """\
   sad-evaluate capsule.sad --data parts/capsule
@@ -124,7 +124,7 @@ def _explained(subject: Subject, path: Path) -> Subject:
         raise UsageError(
             f"--heatmap gradcam: {path} carries no classifier, only the run folder it was exported from does"
         )
-    from sad_train.gradcam import with_gradcam
+    from sad_train.evaluation.gradcam import with_gradcam
 
     return with_gradcam(subject, path)
 
@@ -170,14 +170,14 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _write_comparison(path: Path, comparison: Comparison, terms: Terms) -> None:
-    from sad_train.comparison_report import comparison_page
+    from sad_train.evaluation.comparison_report import comparison_page
 
     write_atomically(path, comparison_page(comparison, terms).encode())
     print(f"report: {path}", file=sys.stderr)
 
 
 def _write_report(path: Path, evaluation: Evaluation, summary: dict[str, Any]) -> None:
-    from sad_train.evaluation_report import evaluation_page
+    from sad_train.evaluation.evaluation_report import evaluation_page
 
     write_atomically(path, evaluation_page(evaluation, summary).encode())
     print(f"report: {path}", file=sys.stderr)

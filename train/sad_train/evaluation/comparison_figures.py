@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sad_train.contenders import Contender
+from sad_train.evaluation.contenders import Contender
 
 
 @dataclass(frozen=True)

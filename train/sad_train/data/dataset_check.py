@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sad_runtime.errors import DataError
 from sad_runtime.pictures import decode_picture
 from sad_runtime.preprocess import Picture
-from sad_train.dataset import Dataset, Sample, read_mask
+from sad_train.data.dataset import Dataset, Sample, read_mask
 
 THUMBNAIL_PX = 64
 NEAR_CORRELATION = 0.99

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sad_runtime.errors import DataError
 from sad_runtime.pictures import picture_files, read_picture
-from sad_train.rendered import is_rendered, rendered_folder
+from sad_train.data.rendered import is_rendered, rendered_folder
 
 GOOD = "good"
 MIN_GOOD = 8

@@ -14,12 +14,12 @@ from typing import Any
 
 from sad_runtime.backends.table import chosen_backend
 from sad_runtime.errors import SadError, UsageError
-from sad_train.comparison_cache import Cache, content_digest
-from sad_train.comparison_figures import FIGURES, Result, Row
-from sad_train.contenders import Contender, Field
-from sad_train.dataset import Dataset
-from sad_train.judging import PIXEL_SIZE_PX, evaluate, judged_samples
-from sad_train.subject import Subject, open_subject
+from sad_train.data.dataset import Dataset
+from sad_train.evaluation.comparison_cache import Cache, content_digest
+from sad_train.evaluation.comparison_figures import FIGURES, Result, Row
+from sad_train.evaluation.contenders import Contender, Field
+from sad_train.evaluation.judging import PIXEL_SIZE_PX, evaluate, judged_samples
+from sad_train.evaluation.subject import Subject, open_subject
 
 log = logging.getLogger("sad-evaluate")
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from sad_runtime.errors import UsageError
 from sad_runtime.inspector import Inspector
+from sad_train.evaluation.subject import Subject
 from sad_train.graph import InspectionGraph
 from sad_train.methods.cutpaste import CutPasteLearner
 from sad_train.methods.table import METHODS, learner_for
 from sad_train.networks.seen import Seen
 from sad_train.run import Checkpoint, Run
-from sad_train.subject import Subject
 from sad_train.torch_backend import TorchBackend
 
 WITH_CLASSIFIER = tuple(name for name in METHODS if name.startswith("cutpaste"))

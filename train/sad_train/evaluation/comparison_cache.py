@@ -15,8 +15,8 @@ from typing import Any
 
 from sad_runtime.errors import DataError
 from sad_runtime.files import reason_of, write_atomically
-from sad_train.dataset import Dataset
-from sad_train.judging import judged_samples
+from sad_train.data.dataset import Dataset
+from sad_train.evaluation.judging import judged_samples
 
 log = logging.getLogger("sad-evaluate")
 SCHEMA = 1
