@@ -55,3 +55,17 @@ def test_a_picture_without_a_place_for_an_anomaly_is_not_counted_as_one(monkeypa
 def test_without_any_anomaly_there_is_no_auroc(monkeypatch: pytest.MonkeyPatch) -> None:
     some_without(monkeypatch, iter([False] * 6))
     assert figures().keys() == {"clean_score"}
+
+
+def test_of_many_pictures_at_most_64_are_judged_evenly_over_the_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+
+    def scores(graph: InspectionGraph, pictures: np.ndarray, device: str) -> np.ndarray:
+        judged.append(len(pictures))
+        return np.arange(len(pictures), dtype=float)
+
+    monkeypatch.setattr(validation, "scores", scores)
+    graph = InspectionGraph(Brightness(), InputSpec(height=64, width=64, channels=3), TrainConfig(size_px=64))
+    many = np.repeat(PICTURES, 30, axis=0)  # 180
+    validation.validation_metrics(graph, many, PROFILE, 0, "cpu")
+    assert judged[0] == 60  # every third
