@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -64,7 +64,7 @@ def trade_off(
     return _svg(f"{y_label} against {x_label}", parts)
 
 
-def lines(series: dict[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str) -> str:
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str) -> str:
     """Up to four named lines of (x, y); points that are not finite are left out."""
     clean = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
     every = [point for points in clean.values() for point in points] or [(0.0, 0.0)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -79,8 +81,10 @@ def _learning(run: Run) -> str:
     rows = run.metrics()
     if len(rows) < 2:
         return ""
-    chart = lines({"loss": [(row["step"], row["loss"]) for row in rows]}, x_label="step", y_label="loss")
-    return report.section("How it learnt", report.figure(chart, "Mean loss since the point before"))
+    parts = [name for name in rows[0] if name.startswith("loss_")][:4] or ["loss"]
+    drawn = {name.removeprefix("loss_"): [(row["step"], row.get(name, math.nan)) for row in rows] for name in parts}
+    chart = lines(drawn, x_label="step", y_label="loss")
+    return report.section("How it learnt", report.figure(chart, "Mean losses since the point before"))
 
 
 def _preview(run: Run, name: str, caption: str) -> str:
