@@ -21,7 +21,7 @@ import psutil
 from figure import Figure, Spread
 from material import Material
 
-PICTURES, CAMERA_PX, STEPS = 300, 1024, 60
+PICTURES, CAMERA_PX, STEPS = 300, 1024, 160
 BATCH = 16
 MEMORY_BUDGET_MB = Spread(6000.0)
 STEP_BUDGET = Spread(1.25)
