@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from profiles import WHOLE_PICTURE
 from sad_runtime.bundle import read_bundle
 from sad_runtime.errors import ConfigError, DataError
 from sad_runtime.manifest import InputSpec
 from sad_train.config import TrainConfig
-from sad_train.data.profile import Profile
 from sad_train.graph import InspectionGraph
 from sad_train.methods.base import Outcome
 from sad_train.methods.cutpaste import CutPasteLearner, CutPasteMaker
@@ -28,16 +28,6 @@ from sad_train.synthesis.pasted import Pasted
 PAPER = CutPasteRecipe(area=(0.02, 0.15), aspect=(0.3, 3.3), jitter=0.1)
 NAMES = tuple(name for name in METHODS if name.startswith("cutpaste"))
 WAYS = {"cutpaste": 2, "cutpaste_scar": 2, "cutpaste_3way": 3}
-PROFILE = Profile(
-    kind="object",
-    background_level=None,
-    background_tolerance=None,
-    foreground_share=1.0,
-    foreground_box=(0.0, 0.0, 1.0, 1.0),
-    aligned=True,
-    alignment=0.9,
-    noise_floor=3.0,
-)
 
 
 @pytest.fixture
@@ -99,7 +89,7 @@ def test_colour_jitter_stays_within_its_strength(channels: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_kinds_of_a_batch_follow_each_other(name: str, speckled: Picture) -> None:
     settings = config(name)
-    maker = maker_for(settings, PROFILE)
+    maker = maker_for(settings, WHOLE_PICTURE)
     square = np.ascontiguousarray(speckled[:64, :64])
     for slot in range(6):
         sample = maker.sample(slot, square, lambda: square, np.random.default_rng(slot))
@@ -113,7 +103,7 @@ def test_the_kinds_of_a_batch_follow_each_other(name: str, speckled: Picture) ->
 
 def test_a_picture_on_which_no_paste_shows_is_called_good_and_counted() -> None:
     flat = np.full((64, 64, 3), 20, np.uint8)
-    sample = maker_for(config(), PROFILE).sample(1, flat, lambda: flat, np.random.default_rng(0))
+    sample = maker_for(config(), WHOLE_PICTURE).sample(1, flat, lambda: flat, np.random.default_rng(0))
     assert sample.outcome is Outcome.NO_PLACE
     assert sample.values["kind"] == 0
     assert not sample.values["patch_kind"].any()
@@ -122,19 +112,19 @@ def test_a_picture_on_which_no_paste_shows_is_called_good_and_counted() -> None:
 
 def test_a_batch_that_does_not_divide_by_the_kinds_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch: 16 does not divide by 3.*take 15"):
-        maker_for(config(batch=16), PROFILE)
+        maker_for(config(batch=16), WHOLE_PICTURE)
 
 
 def test_crops_larger_than_half_the_picture_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"crops of 64 px are more than half of a picture of 64 px.*patch_px 32"):
-        maker_for(config(cutpaste={"patch_px": 64}), PROFILE)
+        maker_for(config(cutpaste={"patch_px": 64}), WHOLE_PICTURE)
     with pytest.raises(ConfigError, match="take size_px 64 or more"):
-        learner_for(config(size_px=32), PROFILE, 3)
+        learner_for(config(size_px=32), WHOLE_PICTURE, 3)
 
 
 def test_a_network_that_is_no_encoder_is_refused() -> None:
     with pytest.raises(ConfigError, match="small_unet is no encoder"):
-        learner_for(config(network="small_unet"), PROFILE, 3)
+        learner_for(config(network="small_unet"), WHOLE_PICTURE, 3)
 
 
 @pytest.mark.parametrize("wrong", [{"area": [0.2, 0.1]}, {"area": [0.1, 2]}, {"aspect": [2, 3]}, {"patch_px": 36}])
@@ -145,7 +135,7 @@ def test_constants_that_make_no_sense_are_refused(wrong: dict[str, object]) -> N
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_a_learner_judges_only_once_it_is_settled_and_keeps_what_it_fitted(aligned: bool) -> None:
-    profile = PROFILE.model_copy(update={"aligned": aligned})
+    profile = WHOLE_PICTURE.model_copy(update={"aligned": aligned})
     learner = learner_for(config(), profile, 3).eval()
     assert not learner.judges
     with torch.no_grad():
@@ -162,7 +152,7 @@ def test_a_learner_judges_only_once_it_is_settled_and_keeps_what_it_fitted(align
 
 def test_what_is_not_judged_neither_changes_the_score_nor_makes_good_pictures_look_bad() -> None:
     """An ignore mask at export: the density is fitted anew to pictures without what lies under it."""
-    learner = learner_for(config(), PROFILE, 3)
+    learner = learner_for(config(), WHOLE_PICTURE, 3)
     spec = InputSpec(height=64, width=64, channels=3)
     graph = InspectionGraph(learner.network, spec, config()).eval()
     pictures = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
@@ -186,7 +176,7 @@ def test_a_crop_on_which_no_paste_shows_leaves_the_picture_what_it_is() -> None:
     """Crops are many and small: one flat one does not make the example count as failed."""
     half_flat = np.full((64, 64, 3), 128, np.uint8)
     half_flat[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
-    maker = maker_for(config(cutpaste={"patches": 8}), PROFILE)
+    maker = maker_for(config(cutpaste={"patches": 8}), WHOLE_PICTURE)
     made = [maker.sample(slot, half_flat, lambda: half_flat, np.random.default_rng(slot)) for slot in range(30)]
     assert all(sample.outcome is Outcome.CLEAN for sample in made[::3])
     for sample in made:
@@ -194,14 +184,14 @@ def test_a_crop_on_which_no_paste_shows_leaves_the_picture_what_it_is() -> None:
 
 
 def test_too_few_pictures_for_a_covariance_are_refused_with_their_number() -> None:
-    learner = learner_for(config(), PROFILE, 3).eval()
+    learner = learner_for(config(), WHOLE_PICTURE, 3).eval()
     few = FEWEST - 1
     with torch.no_grad(), pytest.raises(DataError, match=f"{few} good pictures.*at least {FEWEST} are needed"):
         learner.settle(lambda: iter([goods(few)]))
 
 
 def test_the_crop_around_a_pixel_is_that_of_the_picture_mirrored_at_its_border() -> None:
-    learner = learner_for(config(), PROFILE, 3).eval()
+    learner = learner_for(config(), WHOLE_PICTURE, 3).eval()
     assert isinstance(learner, CutPasteLearner)
     picture = goods(1)
     with torch.no_grad():
@@ -214,9 +204,9 @@ def test_the_crop_around_a_pixel_is_that_of_the_picture_mirrored_at_its_border()
 
 def test_strips_of_crops_come_apart_as_they_were_put_together(speckled: Picture) -> None:
     settings = config()
-    learner = learner_for(settings, PROFILE, 3).eval()
+    learner = learner_for(settings, WHOLE_PICTURE, 3).eval()
     assert isinstance(learner, CutPasteLearner)
-    maker = CutPasteMaker(settings, PROFILE, ("cutpaste", "scar"))
+    maker = CutPasteMaker(settings, WHOLE_PICTURE, ("cutpaste", "scar"))
     made = [maker.sample(slot, speckled, lambda: speckled, np.random.default_rng(slot)).values for slot in range(2)]
     strips = torch.stack([torch.from_numpy(values["patch"]).permute(2, 0, 1).float() for values in made])
     seen: list[torch.Tensor] = []

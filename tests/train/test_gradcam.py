@@ -8,25 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from profiles import WHOLE_PICTURE
 from sad_runtime.cameras.demo.dataset import write_dataset
 from sad_train.cli import main as train
 from sad_train.config import TrainConfig
-from sad_train.data.profile import Profile
 from sad_train.evaluation.cli import main as evaluate
 from sad_train.evaluation.gradcam import activation_map
 from sad_train.methods.cutpaste import CutPasteLearner
 from sad_train.methods.table import learner_for
-
-PROFILE = Profile(
-    kind="object",
-    background_level=None,
-    background_tolerance=None,
-    foreground_share=1.0,
-    foreground_box=(0.0, 0.0, 1.0, 1.0),
-    aligned=True,
-    alignment=0.9,
-    noise_floor=3.0,
-)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +34,7 @@ def trained(method: str, washers: Path, out: Path) -> Path:
 
 def test_channels_count_by_the_slope_of_the_log_odds() -> None:
     settings = TrainConfig(method="cutpaste_3way", network="small_resnet", size_px=64, batch=6, score="network")
-    learner = learner_for(settings, PROFILE, 3).double().eval()
+    learner = learner_for(settings, WHOLE_PICTURE, 3).double().eval()
     assert isinstance(learner, CutPasteLearner)
     features = torch.rand((1, 128, 2, 2), generator=torch.Generator().manual_seed(0)).double()
 
