@@ -86,4 +86,7 @@ def joined(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(kind)
     distributed.init_process_group(backend)
     yield Ranks(kind, distributed.get_rank(), distributed.get_world_size())
-    distributed.destroy_process_group()  # not after an error: it would wait for the others, which wait for this one
+    # Not after an error: this one would wait for the others, which wait for it. All leave at once, as one that was
+    # left by the others has been seen to abort in the library's threads.
+    distributed.barrier()
+    distributed.destroy_process_group()
