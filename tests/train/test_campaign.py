@@ -124,6 +124,7 @@ def test_averaged_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None
         "    model = torch.nn.Linear(3, 1)\n"
         "    both = ranks.together(model)\n"
         "    both(x[ranks.rank :: ranks.count]).square().mean().backward()\n"
+        "    del both\n"
         "    if ranks.first:\n"
         "        print(json.dumps(model.weight.grad.tolist()))\n"
     )

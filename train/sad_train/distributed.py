@@ -8,6 +8,7 @@ whole one. The first process alone writes the run folder.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -86,7 +87,8 @@ def joined(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(kind)
     distributed.init_process_group(backend)
     yield Ranks(kind, distributed.get_rank(), distributed.get_world_size())
-    # Not after an error: this one would wait for the others, which wait for it. All leave at once, as one that was
-    # left by the others has been seen to abort in the library's threads.
+    # Not after an error: this one would wait for the others, which wait for it. What still holds the group goes first:
+    # freed at the interpreter's end instead, its threads have been seen to abort the process.
     distributed.barrier()
+    gc.collect()
     distributed.destroy_process_group()
