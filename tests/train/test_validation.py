@@ -38,7 +38,11 @@ def some_without(monkeypatch: pytest.MonkeyPatch, found: Iterator[bool]) -> None
 
     def made(picture: np.ndarray, *rest: object) -> Anomaly:
         anomaly = nsa_anomaly(picture, *rest)  # type: ignore[arg-type]
-        return anomaly if next(found) else replace(anomaly, picture=np.zeros_like(picture), patches=0)
+        return (
+            anomaly
+            if next(found)
+            else replace(anomaly, picture=np.zeros_like(picture), label=np.zeros_like(anomaly.label), patches=0)
+        )
 
     monkeypatch.setattr(validation, "nsa_anomaly", made)
 

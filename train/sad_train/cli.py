@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,7 +173,7 @@ def _train_all(arguments: argparse.Namespace, sets: Sets) -> int:
     if arguments.json:
         print(json.dumps({"runs": summaries, "failures": failures}))
     else:
-        data = " ".join(f"--data {given}" for given in arguments.data)
+        data = " ".join(f"--data {shlex.quote(given)}" for given in arguments.data)
         print(f"{out}: {len(wanted) - len(failures)} of {len(wanted)} trainings are finished")
         print(f"Next: sad-evaluate --compare {out} {data} --report compare.html")
     if failures:

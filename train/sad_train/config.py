@@ -179,7 +179,8 @@ class TrainConfig(Strict):
     weight_decay: float = Field(default=1e-4, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
     examples: Literal["auto", "loader", "device"] = "auto"
-    """Where examples are made: by worker processes, or on the GPU. auto: there, if there is one and the method can."""
+    """Where examples are made: by worker processes, or on the GPU. auto: there, if there is one and the method can.
+    The two draw different examples, so a run that goes on elsewhere is not the one it would have been."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that make examples; None: one fewer than the cores."""
     checkpoint_every_s: float = Field(default=60.0, gt=0)
@@ -188,7 +189,7 @@ class TrainConfig(Strict):
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Ship a moving average of the weights with this decay a step (0.999) instead of the last ones."""
     compile: bool = False
-    """Compile the training step (torch.compile): minutes to start, pays on a GPU and on long runs."""
+    """Compile the training step (torch.compile): minutes to start. Whether it pays has not been measured."""
     nuisance: NuisanceConfig = NuisanceConfig()
     nsa: NsaConfig = NsaConfig()
     cutpaste: CutPasteConfig = CutPasteConfig()

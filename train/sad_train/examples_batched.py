@@ -46,10 +46,12 @@ class BatchedExamples:
         first = step * self.config.batch
         slots = torch.tensor(self.ranks.share(self.config.batch, step))
         generator = torch.Generator().manual_seed((self.config.seed * 1_000_003 + step) * 64 + self.ranks.rank)
-        destinations, sources = (
-            self._posed([first + int(slot) - back for slot in slots], generator) for back in (0, 1)
-        )
-        made = self.maker.batch(slots, destinations, sources, generator)
+        indices = [first + int(slot) for slot in slots]
+
+        def sources() -> Tensor:
+            return self._posed([index - 1 for index in indices], generator)
+
+        made = self.maker.batch(slots, self._posed(indices, generator), sources, generator)
         lit = {
             name: _bytes(relit(_planes(value), self.config.nuisance, generator))
             if value.dtype == torch.uint8

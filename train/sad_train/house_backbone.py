@@ -72,7 +72,10 @@ def named_backbone(config: TrainConfig, run: Run, split: Split, channels: int) -
     load_backbone(trunk_for(config.network, channels, stages=STAGES), file, config.network)
     if file.house is None:
         return Backbone(name=file.name, licence=config.fastflow.backbone_licence)
-    if known := _calibration_pictures_seen(file.path, split):
+    known = _calibration_pictures_seen(file.path, split)
+    if known is None:
+        log.warning("%s: its list of pictures is gone, so whether it saw calibration pictures is not known", file.path)
+    elif known:
         log.warning(
             "%s learnt from %d of the %d pictures that the threshold will be set on, so more good parts may be "
             "rejected than promised. Give both trainings the same --seed and pictures",
@@ -81,12 +84,13 @@ def named_backbone(config: TrainConfig, run: Run, split: Split, channels: int) -
     return Backbone(name=file.name, licence=OWN_PICTURES)
 
 
-def _calibration_pictures_seen(path: Path, split: Split) -> int:
+def _calibration_pictures_seen(path: Path, split: Split) -> int | None:
+    """None where the checkpoint alone was handed on and nothing is known of its pictures."""
     folder = path if path.is_dir() else path.parent
     try:
         learnt = {picked.sha256 for picked in Run(folder).split().train}
-    except DataError:  # the checkpoint alone was handed on: nothing is known of its pictures
-        return 0
+    except DataError:
+        return None
     return sum(picked.sha256 in learnt for picked in split.calibration)
 
 

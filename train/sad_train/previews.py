@@ -85,8 +85,10 @@ def example_grid(pictures: NDArray[np.uint8], config: TrainConfig, profile: Prof
     examples = Examples(pictures, config, maker_for(config, profile), profile)
     tiles: list[Picture] = []
     for index in range(min(len(examples), 8 * SHOWN)):
+        if len(tiles) == SHOWN:
+            break
         before, made = examples.unlit(index)
-        if made.outcome is Outcome.ANOMALOUS and len(tiles) < SHOWN:
+        if made.outcome is Outcome.ANOMALOUS:
             tiles.append(_stacked(_colour(before), _colour(made.values["picture"]), _mark(before, made)))
     return _grid(tiles) if tiles else None
 

@@ -25,14 +25,14 @@ def validation_metrics(
 ) -> dict[str, float]:
     """`synthetic_auroc` and the mean scores of clean and anomalous validation pictures; {} when there are none.
 
-    A picture that no patch found a place in is clean, so it is left out of the anomalous ones.
+    A picture in which nothing shows is clean, so it is left out of the anomalous ones.
     """
     if not len(pictures):
         return {}
     pictures = pictures[:: -(-len(pictures) // MOST_PICTURES)]
     rng, recipe = np.random.default_rng([seed, 104729]), probe_recipe(profile)
     made = [nsa_anomaly(picture, pictures[index - 1], recipe, rng) for index, picture in enumerate(pictures)]
-    anomalous = [one.picture for one in made if one.patches]
+    anomalous = [one.picture for one in made if one.shows]
     clean = scores(graph, pictures, device)
     if not anomalous:
         return {"clean_score": float(clean.mean())}

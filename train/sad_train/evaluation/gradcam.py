@@ -19,10 +19,10 @@ from sad_runtime.inspector import Inspector
 from sad_train.evaluation.subject import Subject
 from sad_train.graph import InspectionGraph
 from sad_train.methods.cutpaste import CutPasteLearner
-from sad_train.methods.table import METHODS, learner_for
+from sad_train.methods.table import METHODS
 from sad_train.networks.seen import Seen
 from sad_train.run import Checkpoint, Run
-from sad_train.torch_backend import TorchBackend
+from sad_train.torch_backend import TorchBackend, learner_from_checkpoint
 
 WITH_CLASSIFIER = tuple(name for name in METHODS if name.startswith("cutpaste"))
 
@@ -36,7 +36,7 @@ class GradCamNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Seen:
         network = self.learner.network
-        features = network.encoder(x)
+        features = network.features(x)
         score = network.density(features.mean((2, 3)))
         return Seen(activation_map(features, self.learner), features, score)
 
@@ -63,12 +63,10 @@ def with_gradcam(subject: Subject, run: Path) -> Subject:
 
 
 def _graph(checkpoint: Checkpoint) -> InspectionGraph:
-    config = checkpoint.config
-    learner = learner_for(config, checkpoint.profile, checkpoint.spec.channels)
+    config, learner = checkpoint.config, learner_from_checkpoint(checkpoint)
     if not isinstance(learner, CutPasteLearner):
         raise UsageError(
             f"--heatmap gradcam: method {config.method} has no classifier to explain; "
             f"only {', '.join(WITH_CLASSIFIER)} have"
         )
-    learner.load_state_dict(checkpoint.learner if checkpoint.average is None else checkpoint.average)
     return InspectionGraph(GradCamNetwork(learner), checkpoint.spec, config).eval()

@@ -50,7 +50,7 @@ class BackboneMaker(Maker):
                 return _sample(destination, nothing, GOOD, Outcome.NO_PLACE)
             return _sample(pasted.picture, pasted.mask.astype(np.float32), kind, Outcome.ANOMALOUS)
         made = nsa_anomaly(destination, source(), self.recipe, rng)
-        outcome = Outcome.ANOMALOUS if made.patches else Outcome.NO_PLACE
+        outcome = Outcome.ANOMALOUS if made.shows else Outcome.NO_PLACE
         return _sample(made.picture, made.label, UNASKED if made.patches else GOOD, outcome)
 
 

@@ -25,6 +25,8 @@ from sad_train.pixels import Picture
 
 Source = Callable[[], Picture]
 """Another good picture in a pose of its own; not every example wants one."""
+Sources = Callable[[], Tensor]
+"""The same for a whole batch, (N, h, w, C) uint8."""
 Batch = dict[str, Tensor]
 """Samples stacked along a first axis. What was a picture is normalised (N, C, h, w) float32, as networks take it."""
 
@@ -70,8 +72,8 @@ class BatchMaker(ABC):
     """A maker's twin for a GPU: the examples of a whole batch at once, on tensors."""
 
     @abstractmethod
-    def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
-        """For places `slots` (N,) of the batch, from two pictures each, (N, h, w, C) uint8 on the device.
+    def batch(self, slots: Tensor, destinations: Tensor, sources: Sources, generator: torch.Generator) -> Made:
+        """For places `slots` (N,) of the batch, from one or two pictures each, (N, h, w, C) uint8 on the device.
 
         `slots` and `generator` are on the CPU; whatever is drawn comes from the latter.
         """

@@ -16,7 +16,7 @@ from sad_train.config import TrainConfig
 from sad_train.data.profile import Profile
 from sad_train.house_backbone import STAGES, backbone_path
 from sad_train.losses.flow_likelihood import flow_likelihood_loss
-from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source
+from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source, Sources
 from sad_train.networks.backbone_file import load_backbone, read_backbone
 from sad_train.networks.flow import FastFlowNetwork, FlowShape
 from sad_train.networks.trunks import trunk_for
@@ -39,7 +39,7 @@ class FastFlowBatchMaker(BatchMaker):
     def __init__(self, config: TrainConfig, profile: Profile) -> None:
         pass
 
-    def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
+    def batch(self, slots: Tensor, destinations: Tensor, sources: Sources, generator: torch.Generator) -> Made:
         return Made({"picture": destinations}, torch.full(slots.shape, int(Outcome.CLEAN)))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sad_train.config import TrainConfig
 from sad_train.data.profile import Profile
 from sad_train.losses.soft_label import soft_label_loss
-from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source
+from sad_train.methods.base import Batch, BatchMaker, Learner, Made, Maker, Method, Outcome, Sample, Source, Sources
 from sad_train.networks.segmenters import segmenter_for, upsampled
 from sad_train.pixels import Picture
 from sad_train.synthesis.nsa import nsa_anomaly
@@ -34,7 +34,7 @@ class NsaMaker(Maker):
             label = np.zeros(destination.shape[:2], np.float32)
             return Sample({"picture": destination, "label": label}, Outcome.CLEAN)
         made = nsa_anomaly(destination, source(), self.recipe, rng)
-        outcome = Outcome.ANOMALOUS if made.label.any() else Outcome.NO_PLACE  # a blend can change nothing
+        outcome = Outcome.ANOMALOUS if made.shows else Outcome.NO_PLACE
         return Sample({"picture": made.picture, "label": made.label}, outcome)
 
 
@@ -45,13 +45,13 @@ class NsaBatchMaker(BatchMaker):
         self.recipe = recipe_for(config.nsa, profile)
         self.clean = config.clean_slots
 
-    def batch(self, slots: Tensor, destinations: Tensor, sources: Tensor, generator: torch.Generator) -> Made:
+    def batch(self, slots: Tensor, destinations: Tensor, sources: Sources, generator: torch.Generator) -> Made:
         wanted = (slots >= self.clean).nonzero()[:, 0].to(destinations.device)  # found on the CPU: nothing waits
         pictures = destinations.clone()
         labels = torch.zeros(destinations.shape[:3], device=destinations.device)
         outcomes = torch.full(slots.shape, int(Outcome.CLEAN), device=destinations.device)
         if len(wanted):
-            made = nsa_batch(destinations[wanted], sources[wanted], self.recipe, generator)
+            made = nsa_batch(destinations[wanted], sources()[wanted], self.recipe, generator)
             pictures[wanted], labels[wanted] = made.pictures, made.labels
             found = made.labels.flatten(1).any(1)
             outcomes[wanted] = torch.where(found, int(Outcome.ANOMALOUS), int(Outcome.NO_PLACE)).to(outcomes.dtype)

@@ -17,10 +17,10 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sad_train.networks.resnet import ResNet
 from sad_train.networks.seen import Seen
+from sad_train.networks.segmenters import upsampled
 
 EPSILON = 1e-5
 
@@ -139,7 +139,7 @@ class FastFlowNetwork(nn.Module):
     def forward(self, x: Tensor) -> Seen:
         flowed, features = self.flowed(x)
         distances = [torch.log(1 + 0.5 * (z * z).mean(1, keepdim=True)) for z, _ in flowed]
-        finest, *others = [_enlarged(distance, 1 << stage) for stage, distance in enumerate(distances)]
+        finest, *others = [upsampled(distance, distances[0].shape[-1]) for distance in distances]
         return Seen(sum(others, finest) / len(distances), features)
 
 
@@ -164,7 +164,3 @@ class PictureLevel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x - x.mean((1, 2, 3), keepdim=True)
         return x / torch.sqrt((x * x).mean((1, 2, 3), keepdim=True) + EPSILON)
-
-
-def _enlarged(x: Tensor, factor: int) -> Tensor:
-    return x if factor == 1 else F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)

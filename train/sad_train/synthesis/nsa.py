@@ -67,6 +67,11 @@ class Anomaly:
     dropped: int
     """Patches for which no legal place was found."""
 
+    @property
+    def shows(self) -> bool:
+        """Whether anything was changed that counts: there may be no patch, or one that changed nothing."""
+        return bool(self.label.any())
+
 
 def nsa_anomaly(destination: Picture, source: Picture, recipe: NsaRecipe, rng: np.random.Generator) -> Anomaly:
     """One example: `destination` (H, W, C) with one to `max_patches` patches of `source`, same shape."""
