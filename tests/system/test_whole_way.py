@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
+from lines import decided, run
 from sad_runtime.cameras.demo.parts import defects_of, render
-from sad_runtime.messages import Decision
-from sad_runtime.subscriber import Subscriber
 
 pytestmark = pytest.mark.slow
 PICTURES = 60
-
-
-def run(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "XDG_CACHE_HOME": str(cwd / "cache")}
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
-    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +46,7 @@ def test_the_line_scores_as_the_evaluation_does_to_the_last_bit(demo: tuple[Path
 
     bundle = demo[0] / "washer.sad"
     pictures = rendered(tmp_path / "pictures")
-    decisions = line(bundle, pictures, tmp_path)
+    decisions = decided(f"folder:{pictures}", bundle, tmp_path, PICTURES)
     assert [decision.seq for decision in decisions] == list(range(1, PICTURES + 1))
     with open_subject(bundle).inspector as inspector:
         expected = [inspector.inspect(cv2.imread(str(path))) for path in sorted(pictures.iterdir())]
@@ -73,24 +61,3 @@ def rendered(folder: Path) -> Path:
         picture = render("washer", seed=5, index=index, defect=kinds[index % len(kinds)]).image
         cv2.imwrite(str(folder / f"{index:03}.png"), picture)
     return folder
-
-
-def line(bundle: Path, pictures: Path, folder: Path) -> list[Decision]:
-    """Every decision of a station that ran over the folder."""
-    addresses = {name: f"ipc://{folder}/{name}.ipc" for name in ("decisions", "heatmaps", "snapshot")}
-    flags = [word for name, address in addresses.items() for word in (f"--{name}", address)]
-    options = ["--camera", f"folder:{pictures}", "--bundle", str(bundle), "--state", str(folder / "state")]
-    command = [sys.executable, "-m", "sad_runtime.cli.runtime", *options, *flags]
-    decisions: list[Decision] = []
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, stderr=log) as process,
-        Subscriber(addresses["decisions"], history=True) as feed,
-    ):
-        while len(decisions) < PICTURES and process.poll() is None:
-            decision = feed.poll(200)
-            if decision is not None:
-                decisions.append(decision)
-        assert process.wait(20) == 0, (folder / "log").read_text()
-        assert feed.lost == 0
-    return decisions
