@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-Shape = tuple[int, ...]
+from sad_export.graph_edit import Shape, shapes_of
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,29 @@ class Cost:
 
 
 def cost_of(model: bytes) -> Cost:
-    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), data_prop=True).graph
-    shapes, fixed = _shapes(graph), _fixed(graph)
-    products = [node for node in graph.node if node.op_type in MACS]
+    parsed = onnx.load_from_string(model)
+    shapes, fixed = shapes_of(parsed), _fixed(parsed.graph)
+    products = [node for node in parsed.graph.node if node.op_type in MACS]
     learnt = {name for node in products for name in node.input if name in fixed}
     parameters = sum(math.prod(shapes[name]) for name in learnt if name in shapes)
-    batch = shapes.get(graph.input[0].name, (1,))[0]
+    batch = shapes.get(parsed.graph.input[0].name, (1,))[0]
     try:
-        macs = sum(
-            MACS[node.op_type](node, *(shapes[name] for name in (*node.input[:2], *node.output))) for node in products
-        )
+        macs = sum(macs_by_node(parsed).values())
     except KeyError:  # a shape that is not static
         return Cost(parameters, None)
     return Cost(parameters, macs / batch / 1e9)
 
 
-def _shapes(graph: Any) -> dict[str, Shape]:
-    """The static shapes, by name of the value."""
-    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(side.HasField("dim_value") for side in kind.shape.dim):
-            shapes[value.name] = tuple(side.dim_value for side in kind.shape.dim)
-    return shapes
+def macs_by_node(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-accumulates of each convolution and matrix product. Raises KeyError where a shape is not static."""
+    shapes = shapes_of(model)
+    return {
+        node.name or node.output[0]: MACS[node.op_type](
+            node, *(shapes[name] for name in (*node.input[:2], *node.output))
+        )
+        for node in model.graph.node
+        if node.op_type in MACS
+    }
 
 
 def _fixed(graph: Any) -> set[str]:

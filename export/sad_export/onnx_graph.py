@@ -12,6 +12,7 @@ import onnxscript  # noqa: F401  torch's exporter needs it, and says so only hal
 import torch
 
 from sad_export.coordinates import without_coordinates
+from sad_export.enlarging import without_enlargements
 from sad_export.opset17 import at_opset_17
 from sad_export.subpixel import without_transposed_convolutions
 from sad_runtime.backends.base import OUTPUTS
@@ -78,7 +79,7 @@ def onnx_from_graph(graph: InspectionGraph, *, batch: int = 1, opset: int = OPSE
         )
     if program is None:
         raise SadError("torch exported no ONNX program")
-    model = _at_opset(_without_notes(program.model_proto), opset)
+    model = without_enlargements(_at_opset(_without_notes(program.model_proto), opset))
     onnx.checker.check_model(model, full_check=True)
     strangers = sorted({node.op_type for node in model.graph.node} - ALLOWED)
     if strangers:

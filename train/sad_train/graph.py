@@ -57,7 +57,8 @@ class InspectionGraph(nn.Module):
 
     def normalised(self, image: Tensor) -> Tensor:
         """(N, H, W, C) uint8 -> (N, C, H, W) float32, as networks take it."""
-        return image.permute(0, 3, 1, 2).float() * self.scale + self.offset  # type: ignore[operator]
+        x = image.float().permute(0, 3, 1, 2)  # in this order: TensorRT moves no axes of uint8
+        return x * self.scale + self.offset  # type: ignore[operator]
 
     def prepared(self, image: Tensor) -> Tensor:
         """(N, H, W, C) uint8 -> what the network takes on the line: normalised and cropped."""
