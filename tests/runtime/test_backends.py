@@ -216,14 +216,13 @@ def test_auto_picks_an_installed_engine_and_says_why() -> None:
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="auto, openvino, onnxruntime, constant"):
+    with pytest.raises(UsageError, match="auto, tensorrt, tensorrt_rtx, openvino, onnxruntime, constant"):
         chosen_backend("tensorflow")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_option_that_the_engine_does_not_take_is_refused(engine: str) -> None:
+def test_an_option_that_the_engine_does_not_take_is_refused() -> None:
     with pytest.raises(UsageError, match="takes nothing after its name"):
-        backend_for(f"{engine}:gpu", tiny_onnx(), SPEC).open()
+        backend_for("onnxruntime:gpu", tiny_onnx(), SPEC).open()
 
 
 def test_every_row_of_the_table_stands_under_its_own_name() -> None:

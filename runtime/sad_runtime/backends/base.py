@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import BackendError, UsageError
 from sad_runtime.manifest import InputSpec
 
@@ -33,17 +34,34 @@ class Backend(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, model: bytes, spec: InputSpec, *, threads: int = 0, option: str = "") -> None:
-        """`model`: the ONNX file. `threads`: 0 leaves the choice to the engine. `option`: what follows `name:`."""
+    def __init__(
+        self,
+        model: bytes,
+        spec: InputSpec,
+        *,
+        threads: int = 0,
+        option: str = "",
+        engines: EngineSettings | None = None,
+    ) -> None:
+        """`model`: the ONNX file. `threads`: 0 leaves the choice to the engine. `option`: what follows `name:`.
+
+        `engines`: for backends that build one for the box; None takes the defaults.
+        """
         self.model = model
         self.spec = spec
         self.threads = threads
         self.option = option
+        self.engines = engines
 
     def refuse_option(self) -> None:
         """For engines that take nothing after the colon."""
         if self.option:
             raise UsageError(f"--backend {self.name}:{self.option}: {self.name} takes nothing after its name")
+
+    @classmethod
+    def bound_name(cls, option: str) -> str:
+        """What thresholds are bound to: the name, with those options that change scores. Raises UsageError."""
+        return cls.name
 
     @abstractmethod
     def open(self) -> None:
@@ -51,7 +69,10 @@ class Backend(ABC):
 
     @abstractmethod
     def infer(self, pictures: NDArray[np.uint8]) -> Outputs:
-        """`pictures`: (N, H, W, C) uint8, as preprocess.py makes them. Raises BackendError."""
+        """`pictures`: (N, H, W, C) uint8, as preprocess.py makes them; N a multiple of the graph's batch, mostly 1.
+
+        Raises BackendError, or DeviceLost when this process gets nothing more from the GPU.
+        """
 
     @abstractmethod
     def close(self) -> None:

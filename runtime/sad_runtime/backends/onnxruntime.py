@@ -15,6 +15,8 @@ from sad_runtime.errors import BackendError, MissingExtra
 class ONNXRuntimeBackend(Backend):
     name = "onnxruntime"
     _session: Any = None
+    _batch: int | None = None
+    """Pictures that the graph takes at a time; None takes any number."""
 
     def open(self) -> None:
         self.refuse_option()
@@ -33,16 +35,25 @@ class ONNXRuntimeBackend(Backend):
             raise BackendError(f"onnxruntime: cannot open this model: {error}") from None
         inputs = {item.name: item.shape for item in session.get_inputs()}
         check_graph(self.name, self.spec, inputs, [output.name for output in session.get_outputs()])
+        batch = inputs[INPUT][0]
+        self._batch = batch if isinstance(batch, int) and batch > 0 else None
         self._session = session
 
     def infer(self, pictures: NDArray[np.uint8]) -> Outputs:
         if self._session is None:
             raise BackendError("onnxruntime: not open")
         check_pictures(pictures, self.spec, self.name)
+        batch = self._batch or len(pictures)
+        if not len(pictures) or len(pictures) % batch:
+            raise BackendError(f"onnxruntime: {len(pictures)} pictures given, this graph takes {batch} at a time")
         try:
-            values = self._session.run(list(OUTPUTS), {INPUT: pictures})
+            found = [
+                self._session.run(list(OUTPUTS), {INPUT: pictures[first : first + batch]})
+                for first in range(0, len(pictures), batch)
+            ]
         except Exception as error:  # noqa: BLE001  its errors share no base class
             raise BackendError(f"onnxruntime: inference failed: {error}") from None
+        values = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
         return check_outputs(Outputs(*values), pictures, self.name)
 
     def close(self) -> None:
