@@ -42,7 +42,8 @@ def calibrated(
     with backend:
         calibration = measure(backend, good.pictures())
         defects = None if bad is None else _scored(backend, bad, good)
-    before, kept_scores = thresholds_in_force(bundle, wish.precision, backend.name, history)
+    engine = backend.bound_name(backend.option)
+    before, kept_scores = thresholds_in_force(bundle, wish.precision, engine, history)
     made = cuts(calibration, target=wish.target, review_rate=wish.review_rate)
     tail, reason = _estimated(calibration.scores, made, wish)
     used = tail if wish.use_estimate else None
@@ -52,7 +53,7 @@ def calibrated(
         source=good.what,
         copies=len(good.copies),
         before=before,
-        after=_row(bundle, backend.name, history, wish, calibration, made, used),
+        after=_row(bundle, engine, history, wish, calibration, made, used),
         cuts=made,
         estimate=tail,
         no_estimate=reason,

@@ -20,6 +20,7 @@ from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.cli.command import command_parser, rate, run_command
 from sad_runtime.errors import GateFailed, UsageError
 from sad_runtime.manifest import Roi
+from sad_runtime.signing_keys import trusted_keys
 from sad_runtime.station.config import STATION_NAME
 from sad_runtime.station.state_folder import StateFolder, default_state_root
 from sad_runtime.thresholds import History, append_history, read_history
@@ -57,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--roi", type=_roi, metavar="X,Y,W,H", help="region of the frames, where the station's recipe has its own")
     add("--backend", default="auto", help="the engine the station runs on (default: auto, as the station picks)")
     add("--precision", default="fp32", help="the model file the station runs (default: fp32)")
+    add(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="refuse a bundle not signed by this public key file, or one of a folder; may be repeated",
+    )
     add("--station", default="line1", metavar="NAME", help="whose thresholds (default: line1)")
     add("--state", type=Path, metavar="DIR", help="state folder of the stations (default: that of this user)")
     add("--use-estimate", action="store_true", help="set the extreme-value estimate where nothing can be promised")
@@ -69,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_bundle(arguments.bundle, trusted_keys(arguments.trust))
     bundle.precision(arguments.precision)
     kept = _history_file(arguments)
     history = read_history(kept)

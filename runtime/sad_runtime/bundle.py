@@ -2,7 +2,8 @@
 
 A bundle is written once, atomically, and never rewritten. Reading distrusts the file: names, counts and sizes are
 checked before anything is unpacked, everything stays in memory, and every byte is held against its SHA-256.
-Signing is left to a later file; thresholds set on the line live in the station's state folder (thresholds.py).
+Two files are not on the digest list: the list itself, and the signatures over it (signature.py). Thresholds set on the
+line live in the station's state folder (thresholds.py).
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ import os
 import stat
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from sad_runtime.errors import BundleError
+from sad_runtime.errors import BundleError, UsageError
 from sad_runtime.files import write_atomically
 from sad_runtime.manifest import Manifest, Precision, manifest_from_json
+from sad_runtime.signature import (
+    MAX_SIGNATURES_BYTES,
+    SIGNATURES,
+    Signature,
+    Signer,
+    check_trust,
+    file_of,
+    signatures_in,
+    signed,
+)
+from sad_runtime.signing_keys import PublicKey
 
 MANIFEST = "manifest.json"
 DIGESTS = "digests.txt"
@@ -39,6 +51,8 @@ class Bundle:
     path: Path
     manifest: Manifest
     files: Mapping[str, bytes]
+    vouched_by: tuple[PublicKey, ...] = ()
+    """The trusted keys that signed it; none where no trust was asked for."""
 
     def read(self, name: str) -> bytes:
         try:
@@ -65,25 +79,57 @@ class Bundle:
             raise BundleError(f"{self.path}: {entry.file} is not the model that the manifest was made for")
         return data
 
+    @property
+    def digests(self) -> bytes:
+        """The digest list: two bundles with the same one hold the same, whoever signed them."""
+        return self.read(DIGESTS)
+
+    def signatures(self) -> list[Signature]:
+        """What the bundle says of itself; checked only where it was read with `trust`. Raises BundleError."""
+        return signatures_in(self.files.get(SIGNATURES), str(self.path))
+
 
 def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, signers: Sequence[Signer] = ()) -> None:
     """Writes the bundle beside `path`, syncs it, and renames it into place.
 
     Raises BundleError for a bundle that read_bundle would refuse: nothing is written then. Raises UsageError for a
     place that cannot be written: what was there stays.
     """
-    for reserved in (MANIFEST, DIGESTS):
+    for reserved in (MANIFEST, DIGESTS, SIGNATURES):
         if reserved in files:
-            raise BundleError(f"{path}: {reserved} is written from the manifest, not given as a file")
+            made = "made by signing" if reserved == SIGNATURES else "written from the manifest"
+            raise BundleError(f"{path}: {reserved} is {made}, not given as a file")
     contents = {MANIFEST: manifest.to_json(), **files}
     _check_sizes({name: len(data) for name, data in contents.items()}, str(path))
     digests = {name: sha256_hex(data) for name, data in contents.items()}
     _check_references(manifest, digests, path)
     contents[DIGESTS] = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+    if signers:
+        contents[SIGNATURES] = file_of([signed(contents[DIGESTS], signer) for signer in signers])
+    _write(path, contents)
+
+
+def write_signed_copy(bundle: Bundle, signer: Signer, path: Path) -> Signature:
+    """The bundle with one signature more, byte for byte as it was otherwise: earlier signatures go on fitting.
+
+    Raises UsageError where `path` is there already or this key has signed before: no bundle is ever rewritten.
+    """
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{path}: is there already, and a bundle is never rewritten. Name a new file")
+    made = signed(bundle.digests, signer)
+    before = bundle.signatures()
+    if any(signature.key_id == made.key_id for signature in before):
+        raise UsageError(f"{bundle.path}: is signed by this key already")
+    _write(path, {**bundle.files, SIGNATURES: file_of([*before, made])})
+    return made
+
+
+def _write(path: Path, contents: Mapping[str, bytes]) -> None:
+    _check_sizes({name: len(data) for name, data in contents.items()}, str(path))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
@@ -91,8 +137,11 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
     write_atomically(path, buffer.getvalue())
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Raises BundleError for anything but a whole, untampered bundle of a schema we know."""
+def read_bundle(path: Path, trust: Sequence[PublicKey] = ()) -> Bundle:
+    """Raises BundleError for anything but a whole, untampered bundle of a schema we know.
+
+    With `trust` (signing_keys.trusted_keys), GateFailed unless one of these keys signed it.
+    """
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
@@ -110,9 +159,10 @@ def read_bundle(path: Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
     digests = _checked_digests(files, path)
+    vouched = check_trust(files.get(SIGNATURES), files[DIGESTS], trust, str(path)) if trust else []
     manifest = manifest_from_json(files[MANIFEST], str(path))
     _check_references(manifest, digests, path)
-    return Bundle(path=path, manifest=manifest, files=files)
+    return Bundle(path=path, manifest=manifest, files=files, vouched_by=tuple(vouched))
 
 
 def _check_directory(file: BinaryIO, path: Path) -> None:
@@ -154,6 +204,8 @@ def _check_sizes(sizes: Mapping[str, int], where: str) -> None:
         _check_name(name, where)
         if size > MAX_FILE_BYTES:
             raise BundleError(f"{where}: {name} is larger than {MAX_FILE_BYTES >> 20} MiB")
+        if name == SIGNATURES and size > MAX_SIGNATURES_BYTES:
+            raise BundleError(f"{where}: {name} is larger than {MAX_SIGNATURES_BYTES >> 10} KiB")
     if sum(sizes.values()) > MAX_TOTAL_BYTES:
         raise BundleError(f"{where}: larger than {MAX_TOTAL_BYTES >> 20} MiB unpacked")
 
@@ -185,7 +237,7 @@ def _checked_digests(files: Mapping[str, bytes], path: Path) -> dict[str, str]:
     for line in files[DIGESTS].decode("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
         listed[name] = digest
-    if set(listed) != set(files) - {DIGESTS}:
+    if set(listed) != set(files) - {DIGESTS, SIGNATURES}:
         raise BundleError(f"{path}: the files inside are not the ones on its digest list")
     for name, digest in listed.items():
         if sha256_hex(files[name]) != digest:

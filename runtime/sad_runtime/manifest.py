@@ -61,6 +61,10 @@ class Precision(Strict):
     pixel_threshold: float
     heatmap_low: float
     """The heatmap value of an ordinary good pixel: the cold end of the one fixed colour scale."""
+    golden_tolerance: float | None = Field(default=None, ge=0)
+    """How far a backend's score may stand from the expected one; None: the bundle's `golden_tolerance`."""
+    note: str = ""
+    """How the file was made: ranges, layers left in float."""
 
 
 class DecisionPolicy(Strict):

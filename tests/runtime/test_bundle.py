@@ -383,6 +383,16 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
         write_bundle(tmp_path / "out.sad", manifest_for(), {**FILES, **dict.fromkeys(names, b"")})
 
 
+def test_as_many_files_are_written_as_are_read_again(tmp_path: Path) -> None:
+    """The manifest and the digest list count too."""
+    room = bundle_file.MAX_FILES - len(FILES) - 2
+    files = {**FILES, **{f"golden/{index}.png": b"" for index in range(room)}}
+    write_bundle(tmp_path / "most.sad", manifest_for(), files)
+    assert len(read_bundle(tmp_path / "most.sad").files) == bundle_file.MAX_FILES
+    with pytest.raises(BundleError, match="at most 4096"):
+        write_bundle(tmp_path / "more.sad", manifest_for(), {**files, "golden/more.png": b""})
+
+
 def test_a_huge_directory_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "directory.sad"
     entries = [Entry(f"{index:0200}".encode(), b"") for index in range(8000)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,24 @@ def test_an_opened_recipe_has_proved_itself(tmp_path: Path, tiny_bundle: Path, b
     recipe = recipe_from(0, RecipeConfig(bundle=str(tiny_bundle)), StationConfig(backend=backend), tmp_path / "none")
     with opened(recipe, threads=1) as inspector:
         assert inspector.backend.name == backend
+
+
+@pytest.mark.parametrize(
+    ("set_on", "run_on", "revision"),
+    [
+        ("openvino", "openvino:throughput", 1),
+        ("openvino", "openvino:bf16", 0),
+        ("openvino:bf16", "openvino:bf16,nopin", 1),
+        ("openvino:bf16", "openvino", 0),
+    ],
+)
+def test_bf16_takes_no_threshold_set_on_f32_nor_the_other_way_round(
+    tmp_path: Path, tiny_bundle: Path, caplog: pytest.LogCaptureFixture, set_on: str, run_on: str, revision: int
+) -> None:
+    history = tmp_path / "thresholds.json"
+    line_side(history, read_bundle(tiny_bundle).manifest.precisions["fp32"].sha256, backend=set_on)
+    with caplog.at_level(logging.WARNING):
+        recipe = recipe_from(0, RecipeConfig(bundle=str(tiny_bundle)), StationConfig(backend=run_on), history)
+    assert recipe.thresholds.revision == revision
+    warned = "sad-calibrate --backend openvino:bf16" in caplog.text
+    assert warned == (revision == 0 and "bf16" in run_on)

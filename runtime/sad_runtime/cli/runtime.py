@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sad_runtime.cli.build_only import build_only, table
 from sad_runtime.cli.command import command_parser, run_command
+from sad_runtime.cli.selftest import selftest
 from sad_runtime.errors import UsageError
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, read_yaml
@@ -32,6 +34,8 @@ EXAMPLES = """\
   sad-runtime --camera folder:parts/test --bundle capsule.sad    replay pictures, then end
   sad-runtime --camera demo:washer --bundle washer.sad      rendered parts, no camera needed
   sad-runtime --config configs/station.yaml --check         is everything in order? opens no device
+  sad-runtime --bundle capsule.sad --build-only             build the TensorRT engine before the line needs it
+  sad-runtime --selftest --bundle capsule.sad               is this box in order? paste it into a fault report
   sad-tail                                                  in a second window: watch the verdicts"""
 
 
@@ -42,6 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.limit < 0:
         raise UsageError("--limit: 1 part or more; 0 goes on until the end")
+    if arguments.selftest:
+        configuration = _configuration(arguments)
+        return selftest(configuration, arguments.bundle, as_json=arguments.json, serials=arguments.serials)
+    if arguments.json or arguments.serials:
+        raise UsageError("--json and --serials go with --selftest. For decisions as JSON: sad-tail --json")
+    if arguments.build_only:
+        print(table(build_only(_configuration(arguments), arguments.bundle)))
+        return 0
     selection = selected(_configuration(arguments), arguments.bundle, arguments.threshold)
     if arguments.check:
         print(f"{PROG}: station {selection.config.station} is in order; nothing was opened")
@@ -101,6 +113,7 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
         "backend": arguments.backend,
         "precision": arguments.precision,
         "threads": arguments.threads,
+        "trust": arguments.trust,
         "trigger.mode": arguments.trigger,
         "trigger.interval_ms": arguments.interval,
         "trigger.deadline_ms": arguments.deadline,
@@ -124,11 +137,21 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to inspect with what")
     what.add_argument("--camera", metavar="URI", help="0, /dev/v4l/by-id/NAME, FILE.mp4, folder:PATH, demo:PART")
     what.add_argument("--bundle", type=Path, metavar="FILE", help="the .sad file (default: the active recipe's)")
+    what.add_argument(
+        "--trust",
+        action="append",
+        metavar="KEY",
+        help="run only bundles signed by this key: a public key file, or a folder of .pub files; may be repeated",
+    )
     what.add_argument("--config", type=Path, metavar="FILE", help="the station's YAML file; flags override it")
     what.add_argument("--preset", metavar="NAME", help="a YAML file that ships with sad, e.g. station-demo")
     what.add_argument("--station", metavar="NAME", help="name of this station (default: line1)")
     how = parser.add_argument_group("how")
-    how.add_argument("--backend", metavar="NAME", help="auto, openvino, onnxruntime, constant[:SCORE]")
+    how.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="auto, tensorrt[:GPU], tensorrt_rtx[:GPU], openvino[:throughput|bf16|pin], onnxruntime, constant[:SCORE]",
+    )
     how.add_argument("--precision", metavar="NAME", help="which model of the bundle (default: fp32)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads for the model; 0: the engine decides")
     how.add_argument("--threshold", type=float, metavar="S", help="overrides the threshold in force, for trying out")
@@ -149,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     feed.add_argument(
         "--port-offset", type=int, default=0, metavar="N", help="moves all ports; 10 for the second station of a box"
     )
+    add("--build-only", action="store_true", help="build the TensorRT engines of the recipes, or of --bundle, and end")
+    add("--selftest", action="store_true", help="try out this box, and --bundle on every engine here; opens no camera")
+    add("--json", action="store_true", help="with --selftest: one JSON object on stdout")
+    add("--serials", action="store_true", help="with --selftest: name cameras with their serial numbers")
     add("--check", action="store_true", help="check everything that can be checked without opening a device, and end")
     return parser
 

@@ -30,6 +30,7 @@ class Judge:
     threshold: float | None = None
     threshold_rev: int = 0
     simulated: bool = False
+    degraded: bool = False
 
 
 class Answers:
@@ -140,4 +141,6 @@ def _flags(judge: Judge, found: Inspection | None) -> list[Flag]:
         flags.append("review")
     if judge.simulated:
         flags.append("simulated")
+    if judge.degraded:
+        flags.append("degraded")
     return flags

@@ -6,10 +6,11 @@ Only its shape is checked here. What it names (bundle, camera, folder) is looked
 from __future__ import annotations
 
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.feed.publisher import FeedConfig
 from sad_runtime.manifest import Roi
 from sad_runtime.schema import Strict
@@ -74,10 +75,12 @@ class StationConfig(Strict):
     camera: CameraConfig = CameraConfig()
     trigger: TriggerConfig = TriggerConfig()
     recipes: dict[int, RecipeConfig] = {}
+    trust: list[Annotated[str, Field(min_length=1)]] = []
     active_recipe: int | None = None
     backend: str = "auto"
     precision: str = "fp32"
     threads: int = Field(default=0, ge=0, le=256)
+    engines: EngineSettings = EngineSettings()
     feed: FeedConfig = FeedConfig()
     journal: JournalConfig = JournalConfig()
     pictures: PicturesConfig = PicturesConfig()

@@ -16,13 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from sad_runtime.backends.constant import ConstantBackend
-from sad_runtime.backends.table import backend_for, chosen_backend
+from sad_runtime.backends.table import backend_for, bound_name, chosen_backend
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.decide import Thresholds
+from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import BundleError, GateFailed
+from sad_runtime.golden import replayed
 from sad_runtime.inspector import Inspector
 from sad_runtime.manifest import Roi
-from sad_runtime.pictures import decode_picture
+from sad_runtime.signing_keys import trusted_keys
 from sad_runtime.station.answers import Judge
 from sad_runtime.station.config import RecipeConfig, StationConfig
 from sad_runtime.thresholds import read_history, thresholds_in_force
@@ -43,6 +45,10 @@ class Recipe:
     good_scores: list[float]
     roi: Roi | None
     deadline_ms: int
+    override: float | None = None
+    """A threshold given for trying out; it stands on any backend."""
+    degraded: bool = False
+    """Not on the backend that was asked for."""
 
     @property
     def simulated(self) -> bool:
@@ -62,19 +68,25 @@ class Recipe:
             threshold=self.thresholds.score,
             threshold_rev=self.thresholds.revision,
             simulated=self.simulated,
+            degraded=self.degraded,
         )
 
 
 def recipe_from(number: int, wanted: RecipeConfig, config: StationConfig, history: Path) -> Recipe:
-    """Raises UsageError (exit code 2) for whatever cannot be run here."""
-    bundle = read_bundle(Path(wanted.bundle))
+    """Raises UsageError (exit code 2) for whatever cannot be run here, GateFailed for a bundle that is not trusted."""
+    bundle = read_bundle(Path(wanted.bundle), trusted_keys(config.trust))
     bundle.model(config.precision)
     backend, why = chosen_backend(config.backend)
-    cuts, good = thresholds_in_force(bundle, config.precision, backend.partition(":")[0], read_history(history))
+    bound = bound_name(backend)
+    cuts, good = thresholds_in_force(bundle, config.precision, bound, read_history(history))
     origin = f"line-side revision {cuts.revision}" if cuts.revision else "the bundle's own"
     log.info("bundle %s: part %s, %s", bundle.path, bundle.manifest.part, bundle.manifest.method)
+    for key in bundle.vouched_by:
+        log.info("signed by %s, trusted here", key)
     log.info("backend %s (%s), precision %s", backend, why, config.precision)
     log.info("threshold %.6g, %s", cuts.score, origin)
+    if ":" in bound and not cuts.revision:
+        log.warning("%s has no threshold of its own here. Set one with: sad-calibrate --backend %s", bound, bound)
     if wanted.threshold is not None:
         log.warning("threshold %.6g overrides %.6g (%s)", wanted.threshold, cuts.score, origin)
         cuts = replace(cuts, score=wanted.threshold)
@@ -87,7 +99,17 @@ def recipe_from(number: int, wanted: RecipeConfig, config: StationConfig, histor
         good_scores=sorted(good if good is not None else calibration_scores(bundle, config.precision)),
         roi=wanted.roi or bundle.manifest.roi,
         deadline_ms=wanted.deadline_ms or config.trigger.deadline_ms,
+        override=wanted.threshold,
     )
+
+
+def moved(recipe: Recipe, backend: str, history: Path) -> Recipe:
+    """The recipe on a backend that stands in for its own, with the thresholds in force on that one."""
+    cuts, good = thresholds_in_force(recipe.bundle, recipe.precision, bound_name(backend), read_history(history))
+    if recipe.override is not None:
+        cuts = replace(cuts, score=recipe.override)
+    scores = good if good is not None else calibration_scores(recipe.bundle, recipe.precision)
+    return replace(recipe, backend=backend, thresholds=cuts, good_scores=sorted(scores), degraded=True)
 
 
 def calibration_scores(bundle: Bundle, precision: str) -> list[float]:
@@ -103,10 +125,11 @@ def calibration_scores(bundle: Bundle, precision: str) -> list[float]:
 
 
 @contextmanager
-def opened(recipe: Recipe, *, threads: int = 0) -> Iterator[Inspector]:
+def opened(recipe: Recipe, *, threads: int = 0, engines: EngineSettings | None = None) -> Iterator[Inspector]:
     """The recipe's inspector, proved and warmed up. Raises BackendError, MissingExtra or GateFailed."""
     bundle = recipe.bundle
-    backend = backend_for(recipe.backend, bundle.model(recipe.precision), bundle.manifest.input, threads=threads)
+    model, spec = bundle.model(recipe.precision), bundle.manifest.input
+    backend = backend_for(recipe.backend, model, spec, threads=threads, engines=engines)
     with ExitStack() as stack:
         inspector = stack.enter_context(
             Inspector(
@@ -124,28 +147,15 @@ def opened(recipe: Recipe, *, threads: int = 0) -> Iterator[Inspector]:
 
 
 def prove(inspector: Inspector, bundle: Bundle, precision: str) -> None:
-    """Inspects the golden pictures. Raises GateFailed where a verdict or score is not the one of the export.
-
-    Golden pictures are judged by the bundle's own thresholds; those at model size are already cropped.
-    """
-    entry = bundle.precision(precision)
-    own = Thresholds(entry.score_threshold, entry.pixel_threshold, entry.heatmap_low, entry.review_threshold)
-    tolerance = bundle.manifest.golden_tolerance
-    spec = inspector.spec
+    """Inspects the golden pictures. Raises GateFailed where a verdict or score is not the one of the export."""
     count = 0
-    for golden in bundle.manifest.golden:
-        if precision not in golden.verdict:
-            continue
-        picture = decode_picture(bundle.read(golden.file), f"{bundle.path}: {golden.file}")
-        whole = picture.shape[:2] == (spec.height, spec.width)
-        prover = Inspector(inspector.backend, own, roi=None if whole else bundle.manifest.roi)
-        found = prover.inspect(picture)
-        expected = golden.score[precision]
-        if found.verdict.value != golden.verdict[precision] or not abs(found.score - expected) <= tolerance:
+    for shown in replayed(inspector.backend, bundle, precision):
+        if not shown.fits:
             raise GateFailed(
-                f"{bundle.path}: {golden.file} came out {found.verdict.value} {found.score:.6g} on "
-                f"{inspector.backend.name} here; at export it was {golden.verdict[precision]} {expected:.6g} "
-                f"(tolerance {tolerance:g}). Do not run this model here. Try --backend onnxruntime, or export again."
+                f"{bundle.path}: {shown.file} came out {shown.verdict.value} {shown.score:.6g} on "
+                f"{inspector.backend.name} here; at export it was {shown.expected_verdict} {shown.expected_score:.6g} "
+                f"(tolerance {shown.tolerance:g}). Do not run this model here. Try --backend onnxruntime, "
+                "or export again."
             )
         count += 1
     if count:

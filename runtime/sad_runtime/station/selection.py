@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sad_runtime.cameras.base import Camera
 from sad_runtime.cameras.table import camera_for
+from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import UsageError
 from sad_runtime.station.config import RecipeConfig, StationConfig
 from sad_runtime.station.recipes import Recipe, recipe_from
@@ -32,8 +33,9 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
             "which camera? Add --camera 0, --camera folder:PATH or --camera demo:washer, or set camera.uri"
         )
     camera = camera_for(config.camera.uri, config.camera.settings)
-    root = Path(config.state).expanduser() if config.state else default_state_root()
+    root = state_root(config)
     folder = StateFolder(root, config.station)
+    config = config.model_copy(update={"engines": engines_in(root, config.engines)})
     number, wanted = wanted_recipe(config, bundle, Path.cwd())
     if threshold is not None:
         if not math.isfinite(threshold):
@@ -60,6 +62,16 @@ def wanted_recipe(config: StationConfig, bundle: Path | None, here: Path) -> tup
         f"no bundle: none named, no active recipe, and no *.sad in {here}. "
         "Make one with: sad-export runs/NAME --out NAME.sad; then add --bundle NAME.sad"
     )
+
+
+def state_root(config: StationConfig) -> Path:
+    return Path(config.state).expanduser() if config.state else default_state_root()
+
+
+def engines_in(root: Path, engines: EngineSettings) -> EngineSettings:
+    """With the folder that they are kept in: the one asked for, else STATE/engines."""
+    folder = Path(engines.folder).expanduser() if engines.folder else root / "engines"
+    return engines.model_copy(update={"folder": str(folder)})
 
 
 def shifted(address: str, ports: int) -> str:

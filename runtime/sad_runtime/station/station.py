@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from sad_runtime.cameras.base import Camera, EndOfStream, Frame
-from sad_runtime.errors import BackendError, CameraError, DataError
+from sad_runtime.errors import BackendError, CameraError, DataError, DeviceLost
 from sad_runtime.station.change_over import ChangeOver
 from sad_runtime.station.config import StationConfig, TriggerMode
 from sad_runtime.station.equipment import Equipment
@@ -57,7 +57,7 @@ class Station:
         self.trigger = config.trigger
         self.standing = Standing(self.feed, stop, recipe)
         self.intake = Intake(self.standing, config.trigger.queue, self._answer)
-        self.changes = ChangeOver(recipe, config, folder.thresholds)
+        self.changes = ChangeOver(recipe, config, folder.thresholds, stop=stop)
         self._tell = self.equipment.happenings.tell
         self._sight = Sight(camera, config.camera.silent_after_s)
         self._name, self._limit = config.station, limit
@@ -88,7 +88,11 @@ class Station:
         self.standing.enter(State.PREOPERATIONAL)
         with ticking(self.feed.tick):
             self._sight.open()
-            self.changes.load()
+            loaded = self.changes.load(self._tell)
+        if not loaded:
+            self._finish()
+            return
+        self.standing.recipe = self.changes.recipe
         self.equipment.answers.judge = self.changes.recipe.judge()
         self.standing.enter(State.READY)
         self._tell("ready", "info", f"Ready: station {self._name}, run {self.equipment.run}")
@@ -187,6 +191,11 @@ class Station:
             return self._trouble(Reason.INCOMPLETE, str(error))
         except BackendError as error:
             return self._trouble(Reason.INFERENCE_ERROR, str(error))
+        except DeviceLost as error:  # this process cannot infer any more: a supervisor is to start a new one
+            self._answer(part, invalid(Reason.INFERENCE_ERROR))
+            self.standing.enter(State.ERROR)
+            self._tell("device_lost", "error", str(error))
+            raise
         except Exception as error:
             log.exception("inspection failed")  # the edge of the process: whatever it was, the part is INVALID
             return self._trouble(Reason.INFERENCE_ERROR, f"{type(error).__name__}: {error}")
