@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sad_calibration.conformal import percent
 from sad_calibration.thresholds import Cuts
-from sad_export.parity import Comparison
 from sad_export.parity_set import ParityPicture
+from sad_export.proof import Proof
 from sad_runtime.decide import Thresholds, judge
 from sad_runtime.heatmap import overlay
 from sad_runtime.manifest import PictureSize
@@ -20,30 +19,35 @@ from sad_train import report
 from sad_train.report_charts import histogram
 
 SHOWN = 16
+APART = 8
 
 
 @dataclass(frozen=True)
 class Findings:
-    """`scores` (n,) and `heatmaps` (n, H, W) are the shipped backend's over `pictures`."""
+    """`golden`: indices into `pictures`, the parity set. `proved`: by precision, fp32 first."""
 
     bundle: str
     part: str
     pictures: list[ParityPicture]
     judged: PictureSize | None
-    scores: list[float]
-    heatmaps: NDArray[np.float32]
     golden: list[int]
-    cuts: Cuts
     noise: float
-    comparisons: dict[str, list[Comparison]]
-    bytes: dict[str, int]
+    proved: dict[str, Proof]
     failures: list[str]
+
+    @property
+    def main(self) -> Proof:
+        return self.proved["fp32"]
+
+    @property
+    def cuts(self) -> Cuts:
+        return self.main.cuts
 
     def as_json(self) -> dict[str, Any]:
         """`sad-export --json` (DESIGN 4.8), with every engine's figures below `engines`."""
         return {
             "bundle": self.bundle,
-            "precisions": {name: self._precision(name) for name in self.comparisons},
+            "precisions": {name: self._precision(one) for name, one in self.proved.items()},
             "threshold": self.cuts.score_threshold,
             "guaranteed_false_reject": self.cuts.promise.guaranteed_false_reject,
             "promise": self.cuts.promise.text,
@@ -54,25 +58,30 @@ class Findings:
             "parity_pictures": {
                 kind: sum(picture.kind == kind for picture in self.pictures) for kind in ("good", "synthetic", "defect")
             },
-            "engines": {name: [asdict(one) for one in found] for name, found in self.comparisons.items()},
+            "engines": {name: [asdict(found) for found in one.comparisons] for name, one in self.proved.items()},
+            "int8": next((one.made.choice.as_json() for one in self.proved.values() if one.made.choice), None),
         }
 
-    def _precision(self, name: str) -> dict[str, Any]:
+    def _precision(self, one: Proof) -> dict[str, Any]:
         """The shipped engine's row; anomalies are synthetic unless known defects were given."""
-        first = self.comparisons[name][0]
+        first = one.comparisons[0]
         return {
-            "flips": sum(one.flips for one in self.comparisons[name]),
-            "near_flips": sum(one.near_flips for one in self.comparisons[name]),
+            "flips": sum(found.flips for found in one.comparisons),
+            "near_flips": sum(found.near_flips for found in one.comparisons),
             "score_spearman": first.score_spearman,
+            "heatmap_spearman": first.heatmap_spearman,
+            "heatmap_iou": first.heatmap_iou,
             "image_auroc": first.image_auroc,
             "aupro": first.aupro,
-            "bytes": self.bytes[name],
+            "threshold": one.cuts.score_threshold,
+            "bytes": len(one.made.model),
             "latency_ms": first.latency_ms,
+            "note": one.made.note,
         }
 
 
 def report_html(findings: Findings) -> str:
-    verdict = "The exported file decides as the trained model did" if not findings.failures else "The gate failed"
+    verdict = "Every file decides as the trained model did" if not findings.failures else "The gate failed"
     return report.page(
         f"Export of {findings.part}",
         report.notices(findings.failures, "bad"),
@@ -80,24 +89,32 @@ def report_html(findings: Findings) -> str:
             "In short", report.tiles(_tiles(findings)), note=f"{verdict}. The threshold: {findings.cuts.promise.text}."
         ),
         report.section(
+            "Model files",
+            report.table(_FILES, _file_rows(findings), words=(7,)),
+            note="Thresholds are set on each file. The time is one inference on the first engine of the table below.",
+        ),
+        report.section(
             "Every engine against the trained model",
             report.table(_HEADER, _rows(findings)),
             note="Largest differences over the parity set. Flips are golden pictures judged otherwise and fail the "
-            "export; near flips stand within rounding of the threshold.",
+            "export; near flips stand within rounding of the threshold. Each engine is judged at its file's threshold.",
         ),
+        _layers(findings),
         report.section(
             "Scores", _scores(findings), note="Anomalies here are synthetic unless known defects were given."
         ),
+        _apart(findings),
         report.section("Golden pictures", report.gallery(_cards(findings))),
         subtitle=f"{len(findings.pictures)} pictures replayed, {len(findings.golden)} of them golden",
     )
 
 
-_HEADER = ("engine", "score", "heatmap", "Spearman", "IoU", "flips", "near flips", "AUROC", "AUPRO", "ms")
+_FILES = ("file", "kB", "ms", "threshold", "flips", "AUROC", "AUPRO", "how")
+_HEADER = ("engine", "score", "heatmap", "ranks", "map ranks", "IoU", "flips", "near flips", "AUROC", "AUPRO", "ms")
 
 
 def _tiles(findings: Findings) -> list[report.Tile]:
-    flips = sum(one.flips for found in findings.comparisons.values() for one in found)
+    flips = sum(found.flips for one in findings.proved.values() for found in one.comparisons)
     promise = findings.cuts.promise
     return [
         report.Tile("Golden flips", str(flips), f"of {len(findings.golden)} pictures", "bad" if flips else "good"),
@@ -107,22 +124,39 @@ def _tiles(findings: Findings) -> list[report.Tile]:
     ]
 
 
+def _file_rows(findings: Findings) -> list[list[str]]:
+    return [
+        [
+            name,
+            f"{len(one.made.model) / 1e3:,.0f}",
+            f"{one.shipped.latency_ms:.1f}",
+            f"{one.cuts.score_threshold:.4g}",
+            str(sum(found.flips for found in one.comparisons)),
+            _figure(one.comparisons[0].image_auroc),
+            _figure(one.comparisons[0].aupro),
+            one.made.note,
+        ]
+        for name, one in findings.proved.items()
+    ]
+
+
 def _rows(findings: Findings) -> list[list[str]]:
     return [
         [
-            f"{name} {one.engine}",
-            f"{one.score_max_difference:.2g}",
-            f"{one.heatmap_max_difference:.2g}",
-            _figure(one.score_spearman),
-            f"{one.heatmap_iou:.4f}",
-            str(one.flips),
-            str(one.near_flips),
-            _figure(one.image_auroc),
-            _figure(one.aupro),
-            f"{one.latency_ms:.1f}",
+            f"{name} {found.engine}",
+            f"{found.score_max_difference:.2g}",
+            f"{found.heatmap_max_difference:.2g}",
+            _figure(found.score_spearman),
+            _figure(found.heatmap_spearman),
+            f"{found.heatmap_iou:.4f}",
+            str(found.flips),
+            str(found.near_flips),
+            _figure(found.image_auroc),
+            _figure(found.aupro),
+            f"{found.latency_ms:.1f}",
         ]
-        for name, found in findings.comparisons.items()
-        for one in found
+        for name, one in findings.proved.items()
+        for found in one.comparisons
     ]
 
 
@@ -130,22 +164,73 @@ def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
 
 
+def _layers(findings: Findings) -> str:
+    """How sensitive every convolution is to INT8; nothing where no INT8 file was made."""
+    choice = next((one.made.choice for one in findings.proved.values() if one.made.choice), None)
+    if choice is None:
+        return ""
+    ways = {**choice.methods, f"{choice.method}, as chosen": choice.apart}
+    tried = [
+        [name, f"{100 * one.error:.2f} %", f"{one.ranks:.4f}", f"{100 * one.aupro_drop:.2f}", f"{one.excess:.2f}"]
+        for name, one in ways.items()
+    ]
+    rows = [
+        [layer.name, f"{layer.excess:.3f}", f"{100 * layer.macs:.1f} %", "float" if layer.in_float else "INT8"]
+        for layer in choice.layers
+    ]
+    return report.section(
+        "INT8: how ranges are set, and layer by layer",
+        report.table(("ranges by", "difference", "ranks", "AUPRO lost", "excess"), tried),
+        report.table(("convolution", "excess alone", "of the work", "kept in"), rows, words=(0, 3)),
+        note="Against fp32, on pictures kept for these choices. Difference: mean, of scores or heatmaps, over fp32's "
+        "spread. Excess: the sum of the three as multiples of what is good enough; when each is at most 1, nothing "
+        "more goes back to float. First every convolution is in INT8, then each one alone.",
+    )
+
+
 def _scores(findings: Findings) -> str:
-    good = [score for score, picture in zip(findings.scores, findings.pictures, strict=True) if picture.is_good]
-    other = [score for score, picture in zip(findings.scores, findings.pictures, strict=True) if not picture.is_good]
+    scored = list(zip(findings.main.shipped.scores, findings.pictures, strict=True))
+    good = [float(score) for score, picture in scored if picture.is_good]
+    other = [float(score) for score, picture in scored if not picture.is_good]
     return report.figure(histogram(good, other, findings.cuts.score_threshold), "Scores of the parity set")
 
 
+def _scale(one: Proof) -> Thresholds:
+    cuts = one.cuts
+    return Thresholds(cuts.score_threshold, cuts.pixel_threshold, cuts.heatmap_low, cuts.review_threshold)
+
+
+def _apart(findings: Findings) -> str:
+    """The pictures whose heatmaps differ most between fp32 and the other files; nothing where there is only fp32."""
+    others = {name: one for name, one in findings.proved.items() if name != "fp32"}
+    if not others:
+        return ""
+    main = findings.main
+    differences = np.max(
+        [np.abs(one.shipped.heatmaps - main.shipped.heatmaps).mean((1, 2)) for one in others.values()], axis=0
+    )
+    cards = []
+    for index in np.argsort(-differences)[:APART]:
+        shown = findings.pictures[index]
+        pictures = [report.picture(shown.picture, "picture", side_px=160)]
+        pictures += [
+            report.picture(overlay(shown.picture, one.shipped.heatmaps[index], _scale(one)), name, side_px=160)
+            for name, one in findings.proved.items()
+        ]
+        scores = ", ".join(f"{name} {one.shipped.scores[index]:.4g}" for name, one in findings.proved.items())
+        cards.append(report.Card(pictures, shown.name, scores))
+    return report.section("Where the files differ most", report.gallery(cards))
+
+
 def _cards(findings: Findings) -> Sequence[report.Card]:
-    cuts = findings.cuts
-    scale = Thresholds(cuts.score_threshold, cuts.pixel_threshold, cuts.heatmap_low, cuts.review_threshold)
+    main = findings.main
     cards = []
     for index in findings.golden[:SHOWN]:
-        shown, score = findings.pictures[index], findings.scores[index]
-        found = judge(score, cuts.score_threshold).value
+        shown, score = findings.pictures[index], float(main.shipped.scores[index])
+        found = judge(score, main.cuts.score_threshold).value
         pictures = [
             report.picture(shown.picture, "picture", side_px=160),
-            report.picture(overlay(shown.picture, findings.heatmaps[index], scale), "heatmap", side_px=160),
+            report.picture(overlay(shown.picture, main.shipped.heatmaps[index], _scale(main)), "heatmap", side_px=160),
         ]
         right = (found == "PASS") == shown.is_good
         cards.append(report.Card(pictures, shown.name, f"{found}, score {score:.4g}", "good" if right else "warn"))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from folders import write_picture
 from sad_calibration.conformal import promise
 from sad_calibration.thresholds import measure
-from sad_export import pipeline
+from sad_export import proof
 from sad_export.cli import main
 from sad_export.parity import Replay, replay
 from sad_runtime.backends.table import backend_for, chosen_backend, installed_backends
@@ -78,7 +78,7 @@ def test_a_bundle_says_what_it_is_and_where_it_comes_from(bundle: Bundle, finish
 def test_a_bundle_holds_report_parity_and_good_pictures_at_model_size(bundle: Bundle, finished_run: Path) -> None:
     page = bundle.read("report.html").decode()
     assert page.startswith("<!doctype html>")
-    assert "The exported file decides as the trained model did" in page
+    assert "Every file decides as the trained model did" in page
     parity = json.loads(bundle.read("parity.json"))
     assert parity["gate"] == "passed"
     assert parity["precisions"]["fp32"]["flips"] == 0
@@ -183,7 +183,7 @@ def test_a_failed_gate_writes_no_bundle_and_tells_all_it_found(
         found = replay(backend, pictures)
         return replace(found, scores=-found.scores) if backend.name == "onnxruntime" else found
 
-    monkeypatch.setattr(pipeline, "replay", broken)
+    monkeypatch.setattr(proof, "replay", broken)
     out, page = tmp_path / "broken.sad", tmp_path / "broken.html"
     out.write_bytes(b"an older bundle")
     assert main([str(finished_run), "--out", str(out), "--report", str(page), "--json"]) == 4

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sad_export.golden import golden_indices
-from sad_export.parity import AGREEMENT, RATE_LIMIT, Comparison, Replay, compared, noise_of, replay
+from sad_export.parity import RATE_LIMIT, Comparison, Cut, Limits, Replay, compared, noise_of, replay
 from sad_export.parity_set import ParityPicture
 from sad_runtime.backends.base import Backend, Outputs
 from sad_runtime.decide import Thresholds
@@ -18,6 +18,7 @@ from sad_runtime.manifest import InputSpec
 
 SIDE, GOODS, BADS = 32, 40, 40
 CUT = 2.0
+LIMITS = Limits()
 SHIPPED = Thresholds(score=CUT, pixel=2.0, heatmap_low=0.0)
 
 
@@ -42,11 +43,11 @@ def engine(**changes: NDArray[np.floating]) -> Replay:
     return replace(trained(), engine="tensorrt", **changes)  # type: ignore[arg-type]
 
 
-def judged(other: Replay, cut: float = CUT) -> Comparison:
+def judged(other: Replay, cut: float = CUT, limits: Limits = LIMITS) -> Comparison:
     """As the export does it: noise, golden pictures, comparison. `cut`: the threshold set on the other engine."""
     reference = trained()
-    golden = golden_indices(pictures(), reference.scores, CUT, noise_of(reference, [other]))
-    return compared(reference, other, pictures(), golden, SHIPPED, (CUT, cut))
+    golden = golden_indices(pictures(), reference.scores, CUT, noise_of(reference, [other], limits))
+    return compared(reference, other, pictures(), golden, (Cut(SHIPPED, CUT), Cut(SHIPPED, cut)), limits)
 
 
 def rounded(scale: float) -> NDArray[np.float64]:
@@ -85,7 +86,7 @@ def test_a_shift_that_flips_no_golden_picture_is_caught_all_the_same() -> None:
     found = judged(engine(scores=trained().scores - 0.4), cut=CUT - 0.4)
     assert (found.flips, found.false_rejects_worse) == (0, 0)
     assert len(found.failures) == 1
-    assert "scores differ by 0.4 on average, more than rounding does" in found.failures[0]
+    assert "scores differ by 0.4 on average, more than this precision explains" in found.failures[0]
 
 
 def test_one_golden_picture_judged_otherwise_fails() -> None:
@@ -99,9 +100,35 @@ def test_one_golden_picture_judged_otherwise_fails() -> None:
 def test_wrong_heatmaps_under_right_scores_are_caught() -> None:
     turned = np.ascontiguousarray(trained().heatmaps[:, ::-1, ::-1])
     found = judged(engine(heatmaps=turned))
-    assert len(found.failures) == 1
+    assert len(found.failures) == 2
     assert "heatmaps differ by" in found.failures[0]
+    assert found.failures[1].startswith("AUPRO falls by")
     assert found.heatmap_iou < 0.5
+
+
+def test_int8_may_stand_further_off_but_its_figures_may_not_fall() -> None:
+    reference = trained()
+    off = reference.scores + np.random.default_rng(3).uniform(-0.3, 0.3, GOODS + BADS)
+    assert judged(engine(scores=off), limits=LIMITS.of("fp16")).failures
+    assert judged(engine(scores=off), limits=LIMITS.of("int8")).failures == []
+    strict = replace(LIMITS.of("int8"), spearman=0.9999)
+    assert any("scores rank otherwise" in text for text in judged(engine(scores=off), limits=strict).failures)
+
+
+def test_with_few_pictures_one_pair_that_changes_places_does_not_fail_the_auroc() -> None:
+    scores = trained().scores.copy()
+    scores[GOODS] = CUT - 1e-3  # one anomaly a hair below one good part, whose own score is the threshold
+    found = judged(engine(scores=scores), limits=replace(LIMITS.of("int8"), auroc_drop=0.0))
+    assert found.image_auroc is not None
+    assert found.image_auroc < 1
+    assert not any("AUROC" in text for text in found.failures), found.failures
+
+
+def test_scores_of_good_and_bad_that_come_closer_fail_by_auroc() -> None:
+    scores = trained().scores.copy()
+    scores[GOODS : GOODS + 4] = 0.0  # four anomalies among the good
+    found = judged(engine(scores=scores), limits=LIMITS.of("int8"))
+    assert any(text.startswith("image AUROC falls by") for text in found.failures), found.failures
 
 
 def test_heatmaps_that_round_otherwise_pass() -> None:
@@ -126,7 +153,7 @@ def test_fewer_anomalies_found_fail_by_rate() -> None:
 
 def test_finding_more_and_rejecting_less_never_fails_by_rate() -> None:
     reference, better = trained(), engine()
-    found = compared(reference, better, pictures(), [], SHIPPED, (3.0, CUT))
+    found = compared(reference, better, pictures(), [], (Cut(SHIPPED, 3.0), Cut(SHIPPED, CUT)), LIMITS)
     assert found.detection_worse < 0
     assert found.failures == []
 
@@ -141,9 +168,9 @@ def test_one_picture_more_in_forty_is_within_the_paired_interval() -> None:
 def test_a_broken_engine_does_not_widen_the_noise_that_golden_pictures_are_chosen_by() -> None:
     reference = trained()
     spread = float(np.ptp(reference.scores))
-    assert noise_of(reference, [engine(), engine(scores=rounded(1e-3))]) == pytest.approx(1e-3, rel=0.1)
-    assert noise_of(reference, [engine(scores=reference.scores + 5)]) == AGREEMENT * spread
-    assert noise_of(reference, []) == noise_of(reference, [engine()]) == 1e-7
+    assert noise_of(reference, [engine(), engine(scores=rounded(1e-3))], LIMITS) == pytest.approx(1e-3, rel=0.1)
+    assert noise_of(reference, [engine(scores=reference.scores + 5)], LIMITS) == LIMITS.mean * spread
+    assert noise_of(reference, [], LIMITS) == noise_of(reference, [engine()], LIMITS) == 1e-7
 
 
 class Spoilt(Backend):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sad_export.golden import golden_indices
-from sad_export.parity import Comparison, Replay, compared, noise_of
+from sad_export.parity import Comparison, Cut, Limits, Replay, compared, noise_of
 from sad_export.parity_set import ParityPicture
 from sad_runtime.decide import Thresholds
 
@@ -30,8 +30,9 @@ def trained() -> Replay:
 
 
 def judged(other: Replay) -> Comparison:
-    golden = golden_indices(pictures(), trained().scores, CUT, noise_of(trained(), [other]))
-    return compared(trained(), other, pictures(), golden, Thresholds(CUT, 2.0, 0.0), (CUT, CUT))
+    golden = golden_indices(pictures(), trained().scores, CUT, noise_of(trained(), [other], Limits()))
+    cut = Cut(Thresholds(CUT, 2.0, 0.0), CUT)
+    return compared(trained(), other, pictures(), golden, (cut, cut), Limits())
 
 
 def test_one_anomaly_that_would_pass_fails_the_export_though_it_is_not_golden() -> None:

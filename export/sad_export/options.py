@@ -1,0 +1,122 @@
+"""What `sad-export` can be asked for: its flags, and the wish they make."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sad_runtime.cli.command import rate
+
+if TYPE_CHECKING:
+    from sad_export.pipeline import Wish
+
+MIXED_OPSET = 19
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", type=Path, nargs="?", help="run folder (default: the newest finished one under runs/)")
+    add("--out", type=Path, help="the bundle (default: NAME.sad)")
+    add("--part", help="name of the part in the bundle (default: the data set's)")
+    add("--ignore", type=Path, metavar="PNG", help="mask at model size; white pixels are never judged")
+    add("--no-pictures", action="store_true", help="leave the good calibration pictures out")
+    add("--backend", default="auto", help="engine that thresholds are set on (default: auto)")
+    add("--opset", type=int, default=20, choices=range(17, 22), help="ONNX opset; 17 for TensorRT 8 (default: 20)")
+    add("--report", type=Path, metavar="HTML", help="also write the report beside the bundle")
+    add("--json", action="store_true", help="print the report as one JSON object on stdout")
+    _add_thresholds(parser)
+    _add_precisions(parser)
+    _add_gate(parser)
+    _add_release(parser)
+
+
+def _add_thresholds(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("thresholds").add_argument
+    add(
+        "--target-false-reject",
+        type=rate,
+        metavar="RATE",
+        help="share of good parts that may be rejected, such as 0.5%% (default: the least that the pictures support)",
+    )
+    add("--review-band", type=rate, metavar="RATE", help="flag a PASS for review at this larger share")
+    add("--strict", action="store_true", help="exit 4 when the pictures cannot support the target")
+
+
+def _add_precisions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("model files", "fp32 is always there").add_argument
+    add("--fp16", action="store_true", help="add a half precision file")
+    add("--int8", action="store_true", help="add an INT8 file; with --fp16 also int8_fp16, what is left in half")
+    add(
+        "--calibration-set",
+        type=Path,
+        metavar="DIR",
+        help="pictures to measure INT8 ranges on (default: training pictures and synthetic anomalies)",
+    )
+    add(
+        "--calibration-cache",
+        type=Path,
+        metavar="FILE",
+        help="INT8 ranges: read when the file is there, else written; to carry them to another machine",
+    )
+
+
+def _add_gate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("gate", "exit 4, and no bundle, when a file decides otherwise").add_argument
+    add("--defects", type=Path, metavar="DIR", help="known bad parts, judged beside synthetic anomalies")
+    add("--max-auroc-drop", type=rate, default=0.003, metavar="RATE", help="of image AUROC (default: 0.3%%)")
+    add("--max-aupro-drop", type=rate, default=0.01, metavar="RATE", help="of AUPRO (default: 1%%)")
+    add("--min-spearman", type=_correlation, default=0.99, metavar="R", help="of scores' ranks (default: 0.99)")
+
+
+def _add_release(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("signature and engines").add_argument
+    add("--sign", type=Path, action="append", default=[], metavar="KEY", help="sign with this private key; repeatable")
+    add("--signer", default="", metavar="NAME", help="whose key it is, for people to read")
+    add("--passphrase-file", type=Path, metavar="FILE", help="the key's passphrase (default: asked on the terminal)")
+    add("--engine", action="store_true", help="also build the TensorRT engines of this box, kept in STATE")
+    add("--state", type=Path, metavar="DIR", help="folder STATE, as sad-runtime takes it, for --engine")
+
+
+def wish_of(arguments: argparse.Namespace, out: Path) -> Wish:
+    """Asks for passphrases. Raises UsageError for a key that cannot be used."""
+    from sad_export.parity import Limits
+    from sad_export.pipeline import Wish
+    from sad_runtime.cli.passphrase import signer_from
+
+    return Wish(
+        out=out,
+        part=arguments.part,
+        target=arguments.target_false_reject,
+        review_rate=arguments.review_band,
+        strict=arguments.strict,
+        ignore=arguments.ignore,
+        defects=arguments.defects,
+        pictures=not arguments.no_pictures,
+        backend=arguments.backend,
+        opset=arguments.opset,
+        precisions=_precisions(arguments),
+        limits=Limits(
+            auroc_drop=arguments.max_auroc_drop,
+            aupro_drop=arguments.max_aupro_drop,
+            spearman=arguments.min_spearman,
+        ),
+        calibration_set=arguments.calibration_set,
+        calibration_cache=arguments.calibration_cache,
+        signers=tuple(signer_from(key, arguments.passphrase_file, name=arguments.signer) for key in arguments.sign),
+    )
+
+
+def _correlation(text: str) -> float:
+    value = float(text)
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}': a rank correlation lies between -1 and 1")
+    return value
+
+
+def _precisions(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """fp32 first. Q/DQ scales in half precision came with opset 19; TensorRT 8 takes fp16 from a flag instead."""
+    wanted = ["fp32", *(["fp16"] if arguments.fp16 else []), *(["int8"] if arguments.int8 else [])]
+    if arguments.fp16 and arguments.int8 and arguments.opset >= MIXED_OPSET:
+        wanted.append("int8_fp16")
+    return tuple(wanted)
