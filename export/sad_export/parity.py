@@ -41,7 +41,7 @@ class Limits:
 
     def of(self, precision: str) -> Limits:
         """INT8 has 255 steps, so its scores and heatmaps stand further off; its figures may not."""
-        return replace(self, mean=0.05, largest=0.25) if precision.startswith("int8") else self
+        return replace(self, mean=0.05, largest=0.5) if precision.startswith("int8") else self
 
 
 EVERY = 97

@@ -106,6 +106,10 @@ class Models:
     def _reference(self) -> Replay:
         return self._said_of_trial(self.fp32)
 
+    @cached_property
+    def _reference_aupro(self) -> float | None:
+        return aupro_of(self._reference, self._material.trial)
+
     def _said_of_trial(self, model: bytes) -> Replay:
         with backend_for(self._engine, model, self._spec) as backend:
             return replay(backend, self._material.trial)
@@ -117,8 +121,7 @@ class Models:
             for a, b in ((found.scores, reference.scores), (found.heatmaps, reference.heatmaps))
         )
         ranks = spearman(found.scores, reference.scores)
-        trial = self._material.trial
-        before, after = aupro_of(reference, trial), aupro_of(found, trial)
+        before, after = self._reference_aupro, aupro_of(found, self._material.trial)
         drop = 0.0 if before is None or after is None else before - after
         return Apart(error, 1.0 if ranks is None else ranks, drop)
 
