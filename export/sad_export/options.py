@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sad_export.pipeline import Wish
 
 MIXED_OPSET = 19
+MOST_STEPS = 100_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,20 @@ def _add_precisions(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="INT8 ranges: read when the file is there, else written; to carry them to another machine",
     )
+    add(
+        "--tensorrt-table",
+        nargs=2,
+        metavar=("VERSION", "FILE"),
+        help="also write a calibration table for the implicit INT8 of TensorRT 8 or 10 (DLA), e.g. 10.3.0 x.table",
+    )
+    add("--qat-steps", type=_steps, default=0, metavar="N", help="if INT8 fails the gate: fine-tune it, 200 to 1000")
+
+
+def _steps(text: str) -> int:
+    steps = int(text)
+    if not 0 <= steps <= MOST_STEPS:
+        raise argparse.ArgumentTypeError(f"'{text}': 0 to {MOST_STEPS} steps")
+    return steps
 
 
 def _add_gate(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +95,14 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
 
 def wish_of(arguments: argparse.Namespace, out: Path) -> Wish:
     """Asks for passphrases. Raises UsageError for a key that cannot be used."""
+    from sad_calibration.int8.tensorrt_table import table_header
     from sad_export.parity import Limits
     from sad_export.pipeline import Wish
     from sad_runtime.cli.passphrase import signer_from
 
+    table: list[str] | None = arguments.tensorrt_table
+    if table is not None:
+        table_header(table[0])  # a version that is none is told before an export of minutes
     return Wish(
         out=out,
         part=arguments.part,
@@ -103,6 +122,8 @@ def wish_of(arguments: argparse.Namespace, out: Path) -> Wish:
         ),
         calibration_set=arguments.calibration_set,
         calibration_cache=arguments.calibration_cache,
+        qat_steps=arguments.qat_steps,
+        table=None if table is None else (table[0], Path(table[1])),
         signers=tuple(signer_from(key, arguments.passphrase_file, name=arguments.signer) for key in arguments.sign),
     )
 

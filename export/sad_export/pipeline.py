@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,13 +18,15 @@ from sad_export.export_report import Findings
 from sad_export.onnx_graph import OPSET, onnx_from_graph
 from sad_export.parity import Limits
 from sad_export.parity_set import ParityPicture, known_defects, parity_set
+from sad_export.precisions.finetuned import finetuned
 from sad_export.precisions.material import Material, material_from
 from sad_export.precisions.models import Models
-from sad_export.proof import Asked, Proof, proofs, said, sayings
+from sad_export.proof import Asked, Proofs, Trial, proofs, said
 from sad_runtime.backends.constant import ConstantBackend
-from sad_runtime.backends.table import chosen_backend
+from sad_runtime.backends.table import GPU_BACKENDS, chosen_backend, installed_backends
 from sad_runtime.bundle import sha256_hex, write_bundle
 from sad_runtime.errors import DataError, GateFailed, UsageError
+from sad_runtime.files import write_atomically
 from sad_runtime.manifest import PictureSize, Roi
 from sad_runtime.pictures import read_picture
 from sad_runtime.signature import Signer
@@ -34,6 +38,7 @@ from sad_train.synthesis.nsa_recipe import probe_recipe
 from sad_train.torch_backend import TorchBackend, learner_from_checkpoint
 
 SIZES_READ = 32
+log = logging.getLogger("sad.export")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,10 @@ class Wish:
     calibration_cache: Path | None = None
     """File of INT8 ranges: read when it is there, else written."""
     signers: tuple[Signer, ...] = ()
+    qat_steps: int = 0
+    """Steps of quantisation-aware fine-tuning when an INT8 file fails the gate; 0: none."""
+    table: tuple[str, Path] | None = None
+    """A TensorRT version and where to write its calibration table for the fp32 file."""
 
 
 def exported(run: Run, wish: Wish) -> Findings:
@@ -76,23 +85,58 @@ def exported(run: Run, wish: Wish) -> Findings:
     goods = _pictures(run, checkpoint, "calibration")
     pictures = _parity_pictures(checkpoint, goods, wish)
     shipping = chosen_backend(wish.backend)[0].partition(":")[0]
-    models = Models(
-        onnx_from_graph(graph, opset=wish.opset),
+    trial = Trial(
         checkpoint.spec,
-        lambda: _material(run, checkpoint, wish),
-        engine=shipping,
-        cache=wish.calibration_cache,
+        goods,
+        pictures,
+        shipping,
+        said(TorchBackend(graph, checkpoint.spec), goods, pictures, TorchBackend.name),
+        Asked(wish.target, wish.review_rate),
+        wish.limits,
     )
-    made = {name: models.made(name) for name in wish.precisions}
-    found = {name: sayings(one, checkpoint.spec, goods, pictures, shipping) for name, one in made.items()}
-    trained = said(TorchBackend(graph, checkpoint.spec), goods, pictures, TorchBackend.name)
-    asked = Asked(wish.target, wish.review_rate)
-    proved, golden, noise = proofs(made, trained, found, pictures, asked, wish.limits)
-    findings = _findings(run, checkpoint, proved, pictures, golden, noise, wish)
+    found, models = _proved(graph, checkpoint.config.seed, lambda: _material(run, checkpoint, wish), trial, wish)
+    findings = _findings(run, checkpoint, found, pictures, wish)
     if not findings.failures:
-        ranges = models.ranges if any(name != "fp32" for name in made) else None
-        _write(checkpoint, proved, Extras(goods if wish.pictures else None, mask, ranges), findings, wish)
+        ranges = models.ranges if len(found.by_precision) > 1 else None
+        _write(checkpoint, found, Extras(goods if wish.pictures else None, mask, ranges), findings, wish)
     return findings
+
+
+def _proved(
+    graph: InspectionGraph, seed: int, material: Callable[[], Material], trial: Trial, wish: Wish
+) -> tuple[Proofs, Models]:
+    """Every file, proved; INT8 once more from a fine-tuned graph if it failed and that was asked for.
+
+    With them comes what made the INT8 files.
+    """
+    material = functools.cache(material)
+    onnx_fp32 = onnx_from_graph(graph, opset=wish.opset)
+    gpu = {kind.name for kind in GPU_BACKENDS}
+    engine = next(
+        name for name in installed_backends() if name not in gpu
+    )  # dozens of files: no engine is built for them
+    models = Models(onnx_fp32, trial.spec, material, engine=engine, cache=wish.calibration_cache)
+    if wish.table is not None:
+        write_atomically(wish.table[1], models.tensorrt_table(wish.table[0]))
+    made = {name: models.made(name) for name in wish.precisions}
+    found = proofs(made, trial)
+    again = [name for name in found.failing if name.startswith("int8")]
+    if not (again and wish.qat_steps):
+        return found, models
+    tuned = finetuned(graph, material().all, steps=wish.qat_steps, seed=seed)
+    log.info("%s", tuned.text)
+    if not tuned.helped:
+        return found, models
+    models = Models(
+        onnx_from_graph(tuned.graph, opset=wish.opset),
+        trial.spec,
+        material,
+        engine=engine,
+        trained=onnx_fp32,
+        note=f"fine-tuned in {tuned.steps} steps",
+    )
+    made |= {name: models.made(name) for name in wish.precisions if name.startswith("int8")}
+    return proofs(made, trial), models
 
 
 def _check_backend(name: str) -> None:
@@ -166,19 +210,12 @@ def _material(run: Run, checkpoint: Checkpoint, wish: Wish) -> Material:
 def _findings(
     run: Run,
     checkpoint: Checkpoint,
-    proved: dict[str, Proof],
+    found: Proofs,
     pictures: Sequence[ParityPicture],
-    golden: list[int],
-    noise: float,
     wish: Wish,
 ) -> Findings:
-    main = proved["fp32"]
-    failures = [
-        f"{name} on {comparison.engine}: {failure}"
-        for name, one in proved.items()
-        for comparison in one.comparisons
-        for failure in comparison.failures
-    ]
+    main = found.by_precision["fp32"]
+    failures = [f"{name} on {failure}" for name, one in found.by_precision.items() for failure in one.failures]
     if wish.strict and not main.cuts.promise.supported:
         failures.append(main.cuts.promise.text)
     return Findings(
@@ -186,15 +223,16 @@ def _findings(
         part=wish.part or checkpoint.provenance.part,
         pictures=list(pictures),
         judged=_judged_size(run, checkpoint.config.roi_box),
-        golden=golden,
-        noise=noise,
-        proved=proved,
+        golden=found.golden,
+        noise=found.noise,
+        proved=found.by_precision,
         failures=failures,
     )
 
 
-def _write(checkpoint: Checkpoint, proved: dict[str, Proof], extras: Extras, findings: Findings, wish: Wish) -> None:
-    golden = golden_entries(proved, findings.golden)
+def _write(checkpoint: Checkpoint, found: Proofs, extras: Extras, findings: Findings, wish: Wish) -> None:
+    proved = found.by_precision
+    golden = golden_entries(proved, found.golden)
     manifest = manifest_of(checkpoint, proved, golden, findings, extras)
     write_bundle(wish.out, manifest, files_of(proved, golden, findings, extras), signers=wish.signers)
 

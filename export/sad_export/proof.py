@@ -39,6 +39,22 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What every model file goes through."""
+
+    spec: InputSpec
+    goods: NDArray[np.uint8]
+    """Good calibration parts (n, H, W, C)."""
+    pictures: Sequence[ParityPicture]
+    shipping: str
+    """The engine that thresholds are set on."""
+    trained: tuple[Calibration, Replay]
+    """What torch says of both."""
+    asked: Asked
+    limits: Limits
+
+
+@dataclass(frozen=True)
 class Sayings:
     """What the engines say of one model file, the shipping one first; `calibrations` of the good calibration parts."""
 
@@ -58,16 +74,37 @@ class Proof:
     golden_tolerance: float
     """How far a golden score may stand from the shipping engine's, on other engines and machines."""
 
+    @property
+    def failures(self) -> list[str]:
+        return [f"{one.engine}: {failure}" for one in self.comparisons for failure in one.failures]
 
-def sayings(
-    made: Made, spec: InputSpec, goods: NDArray[np.uint8], pictures: Sequence[ParityPicture], shipping: str
-) -> Sayings:
-    """`shipping`: the engine that thresholds are set on. Raises BackendError for a file that one cannot run."""
-    engines = [shipping, *(name for name in installed_backends() if name != shipping)]
-    backends = {name: backend_for(name, made.model, spec) for name in engines}
+
+@dataclass(frozen=True)
+class Proofs:
+    """Of all files of one bundle."""
+
+    by_precision: dict[str, Proof]
+    golden: list[int]
+    """Indices into the parity set."""
+    noise: float
+    """What the golden pictures stand clear of, in score units."""
+
+    @property
+    def failing(self) -> list[str]:
+        """The precisions that did not pass."""
+        return [name for name, one in self.by_precision.items() if one.failures]
+
+
+def sayings(made: Made, trial: Trial) -> Sayings:
+    """Raises BackendError for a file that an engine cannot run."""
+    engines = [trial.shipping, *(name for name in installed_backends() if name != trial.shipping)]
+    backends = {name: backend_for(name, made.model, trial.spec) for name in engines}
     if made.emulation is not None:
-        backends[EMULATED] = ONNXRuntimeBackend(made.emulation, spec)
-    found = [said(backend, goods, pictures, name) for name, backend in progressing(list(backends.items()), "parity")]
+        backends[EMULATED] = ONNXRuntimeBackend(made.emulation, trial.spec)
+    found = [
+        said(backend, trial.goods, trial.pictures, name)
+        for name, backend in progressing(list(backends.items()), "parity")
+    ]
     return Sayings([calibration for calibration, _ in found], [one for _, one in found])
 
 
@@ -79,44 +116,32 @@ def said(
         return measure(backend, goods), replace(replay(backend, pictures), engine=name)
 
 
-def proofs(
-    made: Mapping[str, Made],
-    trained: tuple[Calibration, Replay],
-    found: Mapping[str, Sayings],
-    pictures: Sequence[ParityPicture],
-    asked: Asked,
-    limits: Limits,
-) -> tuple[dict[str, Proof], list[int], float]:
-    """The proofs by precision, the golden pictures (indices into the set) and the noise they stand clear of.
+def proofs(made: Mapping[str, Made], trial: Trial) -> Proofs:
+    """`made`: by precision, fp32 among them.
 
-    `trained`: what torch says. `found`: what the engines say, `fp32` among them. Raises GateFailed when too few
-    pictures stand clear of the threshold for a golden set.
+    Raises GateFailed when too few pictures stand clear of the threshold for a golden set.
     """
-    in_torch, reference = trained
-    made_cuts = {
-        name: cuts(one.calibrations[0], target=asked.target, review_rate=asked.review_rate)
+    found = {name: sayings(one, trial) for name, one in made.items()}
+    in_torch, reference = trial.trained
+    target = trial.asked.target
+    shipped = {
+        name: cuts(one.calibrations[0], target=target, review_rate=trial.asked.review_rate)
         for name, one in found.items()
     }
-    noise = max(noise_of(reference, one.replays, limits.of(name)) for name, one in found.items())
-    golden = golden_indices(pictures, reference.scores, made_cuts["fp32"].score_threshold, noise)
-    before = Cut(_thresholds(made_cuts["fp32"]), cuts(in_torch, target=asked.target).score_threshold)
+    noise = max(noise_of(reference, one.replays, trial.limits.of(name)) for name, one in found.items())
+    golden = golden_indices(trial.pictures, reference.scores, shipped["fp32"].score_threshold, noise)
+    before = Cut(_thresholds(shipped["fp32"]), cuts(in_torch, target=target).score_threshold)
     proved = {}
     for name, one in found.items():
-        shipped = _thresholds(made_cuts[name])
+        afters = [Cut(_thresholds(shipped[name]), cuts(own, target=target).score_threshold) for own in one.calibrations]
         comparisons = [
-            compared(
-                reference,
-                other,
-                pictures,
-                golden,
-                (before, Cut(shipped, cuts(own, target=asked.target).score_threshold)),
-                limits.of(name),
-            )
-            for other, own in zip(one.replays, one.calibrations, strict=True)
+            compared(reference, other, trial.pictures, golden, (before, after), trial.limits.of(name))
+            for other, after in zip(one.replays, afters, strict=True)
         ]
-        tolerance = _tolerance(one, reference)
-        proved[name] = Proof(made[name], made_cuts[name], one.calibrations[0], one.replays[0], comparisons, tolerance)
-    return proved, golden, noise
+        proved[name] = Proof(
+            made[name], shipped[name], one.calibrations[0], one.replays[0], comparisons, _tolerance(one, reference)
+        )
+    return Proofs(proved, golden, noise)
 
 
 def _thresholds(made: Cuts) -> Thresholds:

@@ -50,10 +50,7 @@ def half_candidates(model: ModelProto, amplitudes: Mapping[str, float]) -> list[
     ahead = _ahead_of_convolutions(model)
     floats, constants = floats_of(model), constants_of(model)
     largest = {name: float(np.abs(values).max(initial=0)) for name, values in constants.items() if name in floats}
-    seen = {**largest, **amplitudes}
-    for node in model.graph.node:
-        if node.op_type == "Concat" and node.output[0] not in seen:
-            seen[node.output[0]] = max(seen.get(name, np.inf) for name in node.input)
+    seen = with_concatenations(model, {**largest, **amplitudes})
 
     def fits(node: NodeProto) -> bool:
         touched = [name for name in (*node.input, *node.output) if name in floats]
@@ -62,6 +59,15 @@ def half_candidates(model: ModelProto, amplitudes: Mapping[str, float]) -> list[
     fitting = {node.name for node in model.graph.node if node.op_type in SAFE and node.name in ahead and fits(node)}
     worth_it = _without_islands(model, fitting, floats - constants.keys())
     return [node.name for node in model.graph.node if node.name in worth_it]
+
+
+def with_concatenations(model: ModelProto, amplitudes: Mapping[str, float]) -> dict[str, float]:
+    """`amplitudes` and those of concatenated tensors, which the file that ranges are measured on may not have."""
+    seen = dict(amplitudes)
+    for node in model.graph.node:
+        if node.op_type == "Concat" and node.output[0] not in seen and set(node.input) <= seen.keys():
+            seen[node.output[0]] = max(seen[name] for name in node.input)
+    return seen
 
 
 def pairs_between(model: ModelProto, nodes: Collection[str]) -> list[str]:

@@ -31,6 +31,11 @@ class Material:
     trial: list[ParityPicture]
     """Good ones and anomalies that settings are chosen by; no range was measured on them when there are enough."""
 
+    @property
+    def all(self) -> NDArray[np.uint8]:
+        """(n, H, W, C): what ranges are measured on."""
+        return np.concatenate([self.goods, np.stack(self.anomalies)]) if self.anomalies else self.goods
+
 
 def material_from(
     training: NDArray[np.uint8], recipe: NsaRecipe, seed: int, given: NDArray[np.uint8] | None = None

@@ -14,9 +14,10 @@ from onnx import ModelProto
 from sad_calibration.int8.activations import all_tensors
 from sad_calibration.int8.amplitude import METHODS
 from sad_calibration.int8.ranges import Ranges, ranges_from_json, ranges_of
+from sad_calibration.int8.tensorrt_table import table_header, tensorrt_table
 from sad_export.parity import Replay, aupro_of, replay
 from sad_export.precisions.choice import Apart, Choice, chosen
-from sad_export.precisions.halved import half_candidates, halved, pairs_between
+from sad_export.precisions.halved import half_candidates, halved, pairs_between, with_concatenations
 from sad_export.precisions.material import Material
 from sad_export.precisions.quantised import quantised
 from sad_export.precisions.rounding import rounded
@@ -50,12 +51,17 @@ class Models:
         *,
         engine: str,
         cache: Path | None = None,
+        trained: bytes | None = None,
+        note: str = "",
     ) -> None:
         """`engine`: the backend that choices are measured on. `cache`: file of ranges to read, or to write when absent.
 
-        Raises nothing yet.
+        `trained`: the fp32 file that the others should decide as, where that is not the one they are made from; `note`
+        then says what it is. Raises nothing yet.
         """
         self.fp32 = fp32
+        self._trained = trained or fp32
+        self._note = note
         self._spec = spec
         self._material_of = material
         self._engine = engine
@@ -82,6 +88,11 @@ class Models:
             write_atomically(self._cache, found.to_json())
         return found
 
+    def tensorrt_table(self, tensorrt: str) -> bytes:
+        """The calibration table of the fp32 file for the older, implicit INT8 of TensorRT 8 and 10, by its version."""
+        found = with_concatenations(self._whole, self.ranges.of(self.choice.method))
+        return tensorrt_table(found, header=table_header(tensorrt))
+
     @cached_property
     def choice(self) -> Choice:
         return chosen(self._split, self.ranges.amplitudes, self._apart_of, METHODS)
@@ -104,7 +115,7 @@ class Models:
 
     @cached_property
     def _reference(self) -> Replay:
-        return self._said_of_trial(self.fp32)
+        return self._said_of_trial(self._trained)
 
     @cached_property
     def _reference_aupro(self) -> float | None:
@@ -156,7 +167,8 @@ class Models:
 
     def _int8_note(self) -> str:
         layers, method = self.choice.layers, self.choice.method
-        return f"{len(self.choice.in_int8)} of {len(layers)} convolutions in INT8, ranges by {method}"
+        told = f"{len(self.choice.in_int8)} of {len(layers)} convolutions in INT8, ranges by {method}"
+        return f"{told}, {self._note}" if self._note else told
 
 
 PRECISIONS: dict[str, Callable[[Models], Made]] = {

@@ -9,6 +9,8 @@ import onnx
 import pytest
 
 from sad_calibration.int8.ranges import ranges_from_json
+from sad_calibration.int8.tensorrt_table import ranges_from_table
+from sad_export.graph_edit import floats_of
 from sad_export.parity_set import ParityPicture
 from sad_export.precisions.material import Material
 from sad_export.precisions.models import PRECISIONS, Models
@@ -99,3 +101,13 @@ def test_the_cache_written_is_the_one_that_is_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         ranges_from_json(cache.read_bytes(), "here", model=b"another")
     assert digest_of in cache.read_text()
+
+
+def test_the_table_for_older_tensorrt_names_every_tensor_of_the_fp32_file(made: Models) -> None:
+    """Also the joined one, which the file that ranges are measured on does not have."""
+    data = made.tensorrt_table("10.3.0")
+    assert data.startswith(b"TRT-100300-EntropyCalibration2\n")
+    found = ranges_from_table(data, "here")
+    floats = {name for node in unet().graph.node for name in node.output} & floats_of(unet())
+    assert found.keys() >= floats
+    assert found["joined"] == pytest.approx(max(found["b_large"], found["a"]))

@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page with charts and pictures")
-    parser.add_argument("--backend", default="auto", help="auto, tensorrt, tensorrt_rtx, openvino, onnxruntime (default: auto)")
+    parser.add_argument(
+        "--backend", default="auto", help="auto, tensorrt, tensorrt_rtx, openvino, onnxruntime (default: auto)"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, help="which model of the bundle (default: fp32)")
     parser.add_argument(
         "--limit", type=_at_least(1), metavar="N", help="judge at most N pictures of each type, for a quick look"
