@@ -344,9 +344,15 @@ class StandInRoom:
 
     def __init__(self, spoilt: int = 0) -> None:
         self.spoilt = spoilt
+        self.empty = False
+        """Nothing is in the cache."""
         self.built = 0
         self.forgotten = 0
         self._engine: bytes | None = None
+
+    def cached(self, model: bytes) -> bytes | None:
+        """As if every engine had been built before."""
+        return None if self.empty else self.engine(model)
 
     def engine(self, model: bytes, tell: Callable[[Progress], None] | None = None) -> bytes:
         if self._engine is None:

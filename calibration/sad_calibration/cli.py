@@ -18,10 +18,12 @@ from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import backend_for
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.cli.command import command_parser, rate, run_command
+from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import GateFailed, UsageError
 from sad_runtime.manifest import Roi
 from sad_runtime.signing_keys import trusted_keys
 from sad_runtime.station.config import STATION_NAME
+from sad_runtime.station.selection import engines_in
 from sad_runtime.station.state_folder import StateFolder, default_state_root
 from sad_runtime.thresholds import History, append_history, read_history
 
@@ -107,8 +109,12 @@ def _run(arguments: argparse.Namespace) -> int:
 def _history_file(arguments: argparse.Namespace) -> Path:
     if not re.fullmatch(STATION_NAME, arguments.station):
         raise UsageError(f"--station {arguments.station}: a station's name has up to 32 letters, digits, '-' and '_'")
-    root = arguments.state if arguments.state is not None else default_state_root()
-    return StateFolder(root, arguments.station).thresholds
+    return StateFolder(_root(arguments), arguments.station).thresholds
+
+
+def _root(arguments: argparse.Namespace) -> Path:
+    state: Path | None = arguments.state
+    return state if state is not None else default_state_root()
 
 
 def _roi(text: str) -> Roi:
@@ -129,7 +135,8 @@ def _print_history(arguments: argparse.Namespace, bundle: Bundle, history: Histo
 
 
 def _backend(arguments: argparse.Namespace, bundle: Bundle) -> Backend:
-    backend = backend_for(arguments.backend, bundle.model(arguments.precision), bundle.manifest.input)
+    engines = engines_in(_root(arguments), EngineSettings())
+    backend = backend_for(arguments.backend, bundle.model(arguments.precision), bundle.manifest.input, engines=engines)
     if isinstance(backend, ConstantBackend):
         raise UsageError(
             f"--backend {arguments.backend} never runs the model, so no threshold can be set on it. "

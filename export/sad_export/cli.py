@@ -13,7 +13,7 @@ from sad_export.options import add_options, wish_of
 from sad_runtime.cli.build_only import Made as Built
 from sad_runtime.cli.build_only import build_only, engine_backend, table
 from sad_runtime.cli.command import command_parser, run_command
-from sad_runtime.errors import MissingExtra
+from sad_runtime.errors import GateFailed, MissingExtra
 from sad_runtime.files import write_atomically
 from sad_runtime.station.config import StationConfig
 
@@ -52,7 +52,12 @@ def _work(arguments: argparse.Namespace) -> int:
         engine_backend("auto")  # before an export of minutes, not after it
     run = _run(arguments.run)
     out = arguments.out or Path(f"{run.folder.resolve().name}.sad")
-    findings = exported(run, wish_of(arguments, out))
+    try:
+        findings = exported(run, wish_of(arguments, out))
+    except GateFailed as error:  # before there is anything to compare
+        if arguments.json:
+            print(json.dumps({"bundle": str(out), "gate": "failed", "failures": [str(error)]}))
+        raise
     if arguments.report is not None:
         write_atomically(arguments.report, report_html(findings).encode())
     if not findings.cuts.promise.supported:

@@ -99,8 +99,8 @@ def golden_entries(proved: Mapping[str, Proof], golden: list[int]) -> list[Golde
 
 
 def _golden(number: int, index: int, proved: Mapping[str, Proof]) -> Golden:
-    scores = {name: float(one.shipped.scores[index]) for name, one in proved.items()}
-    verdicts = {name: judge(scores[name], one.cuts.score_threshold).value for name, one in proved.items()}
+    scores = {name: float(one.shipped.scores[index]) for name, one in proved.items() if index in one.golden}
+    verdicts = {name: judge(score, proved[name].cuts.score_threshold).value for name, score in scores.items()}
     return Golden(file=f"golden/{number:02}.png", score=scores, verdict=verdicts)
 
 

@@ -97,7 +97,8 @@ def report_html(findings: Findings) -> str:
             "Every engine against the trained model",
             report.table(_HEADER, _rows(findings)),
             note="Largest differences over the parity set. Flips are golden pictures judged otherwise and fail the "
-            "export; near flips stand within rounding of the threshold. Each engine is judged at its file's threshold.",
+            "export; near flips stand within this precision's noise of the threshold. Each is judged at its file's "
+            "threshold.",
         ),
         _layers(findings),
         report.section(

@@ -22,7 +22,7 @@ def golden_indices(
 
     Raises GateFailed when fewer than 8 stand clear of the threshold: such a model says nothing definite.
     """
-    clear = np.abs(scores - threshold) >= CLEAR * noise
+    clear = stands_clear(scores, threshold, noise)
     chosen: list[int] = []
     for good in (True, False):
         candidates = [index for index, picture in enumerate(pictures) if picture.is_good is good and clear[index]]
@@ -35,3 +35,8 @@ def golden_indices(
             f"{FEWEST} are needed to prove an engine. Train longer, or bring more good pictures"
         )
     return sorted(chosen)
+
+
+def stands_clear(scores: NDArray[np.float64], threshold: float, noise: float) -> NDArray[np.bool_]:
+    """Of each picture, whether no rounding of this size can change its verdict."""
+    return np.abs(scores - threshold) >= CLEAR * noise

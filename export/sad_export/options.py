@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sad_runtime.cli.command import rate
+from sad_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from sad_export.pipeline import Wish
@@ -47,7 +50,7 @@ def _add_thresholds(parser: argparse.ArgumentParser) -> None:
 def _add_precisions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model files", "fp32 is always there").add_argument
     add("--fp16", action="store_true", help="add a half precision file")
-    add("--int8", action="store_true", help="add an INT8 file; with --fp16 also int8_fp16, what is left in half")
+    add("--int8", action="store_true", help="add an INT8 file; with --fp16 also int8_fp16 (opset 19 and later)")
     add(
         "--calibration-set",
         type=Path,
@@ -70,10 +73,9 @@ def _add_precisions(parser: argparse.ArgumentParser) -> None:
 
 
 def _steps(text: str) -> int:
-    steps = int(text)
-    if not 0 <= steps <= MOST_STEPS:
+    if not text.isdecimal() or int(text) > MOST_STEPS:
         raise argparse.ArgumentTypeError(f"'{text}': 0 to {MOST_STEPS} steps")
-    return steps
+    return int(text)
 
 
 def _add_gate(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +102,7 @@ def wish_of(arguments: argparse.Namespace, out: Path) -> Wish:
     from sad_export.pipeline import Wish
     from sad_runtime.cli.passphrase import signer_from
 
+    _check(arguments)
     table: list[str] | None = arguments.tensorrt_table
     if table is not None:
         table_header(table[0])  # a version that is none is told before an export of minutes
@@ -129,10 +132,35 @@ def wish_of(arguments: argparse.Namespace, out: Path) -> Wish:
 
 
 def _correlation(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not -1 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}': a rank correlation lies between -1 and 1")
+        raise argparse.ArgumentTypeError(f"'{text}': a rank correlation is a number between -1 and 1")
     return value
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for a flag that would do nothing, before an export of minutes."""
+    reduced, cache = arguments.int8 or arguments.fp16, arguments.calibration_cache
+    for flag, given, wants, there in (
+        ("--calibration-set", arguments.calibration_set, "--int8 or --fp16", reduced),
+        ("--calibration-cache", cache, "--int8 or --fp16", reduced),
+        ("--tensorrt-table", arguments.tensorrt_table, "--int8", arguments.int8),
+        ("--qat-steps", arguments.qat_steps, "--int8", arguments.int8),
+        ("--signer", arguments.signer, "--sign KEY", arguments.sign),
+        ("--passphrase-file", arguments.passphrase_file, "--sign KEY", arguments.sign),
+        ("--state", arguments.state, "--engine", arguments.engine),
+    ):
+        if given and not there:
+            raise UsageError(f"{flag} does nothing without {wants}")
+    if cache is not None and cache.is_dir():
+        raise UsageError(f"{cache}: is a folder; name a file for the ranges")
+    if cache is not None and cache.exists() and arguments.calibration_set is not None:
+        raise UsageError(f"{cache} is there, so --calibration-set would not be looked at. Leave one of them out")
+    if arguments.tensorrt_table is not None and not re.match(r"(8|10)\.", arguments.tensorrt_table[0]):
+        raise UsageError(f"--tensorrt-table {arguments.tensorrt_table[0]}: only TensorRT 8 and 10 take such tables")
 
 
 def _precisions(arguments: argparse.Namespace) -> tuple[str, ...]:

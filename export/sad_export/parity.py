@@ -20,6 +20,7 @@ from sad_runtime.backends.base import Backend
 from sad_runtime.decide import Thresholds, judge
 from sad_runtime.inspector import Inspector
 from sad_runtime.verdict import Verdict
+from sad_train.graph import NEVER
 from sad_train.metrics.image import image_auroc, spearman
 from sad_train.metrics.pixel import pixel_metrics
 from sad_train.metrics.pixel_counts import JudgedMap, judged_map
@@ -45,6 +46,7 @@ class Limits:
 
 
 EVERY = 97
+UNJUDGED = 1e-3
 NO_CUTS = Thresholds(score=0.0, pixel=float("inf"), heatmap_low=0.0)
 
 
@@ -134,13 +136,14 @@ def compared(
     worse_good, limit_good = _worse(rejects[1][good], rejects[0][good])
     worse_bad, limit_bad = _worse(~rejects[1][~good], ~rejects[0][~good])
     flips = len(set(flipped) & set(golden))
+    maps = map_difference(reference, other)
     comparison = Comparison(
         engine=other.engine,
         score_max_difference=float(np.abs(other.scores - reference.scores).max()),
         score_mean_difference=float(np.abs(other.scores - reference.scores).mean()),
         score_spearman=spearman(other.scores, reference.scores),
-        heatmap_max_difference=float(np.abs(other.heatmaps - reference.heatmaps).max()),
-        heatmap_mean_difference=float(np.abs(other.heatmaps - reference.heatmaps).mean()),
+        heatmap_max_difference=maps.largest,
+        heatmap_mean_difference=maps.mean,
         heatmap_spearman=_heatmap_spearman(other.heatmaps, reference.heatmaps),
         heatmap_iou=_iou(other.heatmaps > after.shipped.pixel, reference.heatmaps > before.shipped.pixel),
         flips=flips,
@@ -152,19 +155,48 @@ def compared(
         aupro=aupro_of(other, pictures),
         latency_ms=other.latency_ms,
     )
-    comparison.failures.extend(_disagreements(comparison, reference, limits))
+    comparison.failures.extend(_disagreements(comparison, reference, maps, limits))
     comparison.failures.extend(_failures(comparison, limit_good, limit_bad))
     comparison.failures.extend(_drops(comparison, reference, other, pictures, limits))
     return comparison
 
 
-def _disagreements(comparison: Comparison, reference: Replay, limits: Limits) -> list[str]:
+@dataclass(frozen=True)
+class MapDifference:
+    """Of heatmaps, over the pixels that are judged: what is cropped away or ignored is -20 everywhere (graph.NEVER)."""
+
+    mean: float
+    largest: float
+    spread: float
+    """Of the reference."""
+    unjudged: float
+    """The largest difference where nothing is judged; 0 for an engine that is right."""
+
+
+def map_difference(reference: Replay, other: Replay) -> MapDifference:
+    judged = reference.heatmaps != np.float32(NEVER)
+    there, apart = reference.heatmaps[judged], np.abs(other.heatmaps - reference.heatmaps)
+    return MapDifference(
+        mean=float(apart[judged].mean()) if there.size else 0.0,
+        largest=float(apart[judged].max()) if there.size else 0.0,
+        spread=float(np.ptp(there)) if there.size else 0.0,
+        unjudged=float(apart[~judged].max(initial=0.0)),
+    )
+
+
+def _disagreements(comparison: Comparison, reference: Replay, maps: MapDifference, limits: Limits) -> list[str]:
     found = []
-    for what, mean, most, values in (
-        ("scores", comparison.score_mean_difference, comparison.score_max_difference, reference.scores),
-        ("heatmaps", comparison.heatmap_mean_difference, comparison.heatmap_max_difference, reference.heatmaps),
+    if maps.unjudged > UNJUDGED:
+        found.append(f"heatmaps differ by up to {maps.unjudged:.2g} where nothing is judged")
+    for what, mean, most, spread in (
+        (
+            "scores",
+            comparison.score_mean_difference,
+            comparison.score_max_difference,
+            float(np.ptp(reference.scores)),
+        ),
+        ("heatmaps", maps.mean, maps.largest, maps.spread),
     ):
-        spread = float(np.ptp(values))
         if not mean <= limits.mean * spread:
             by = f"{mean:.2g} on average"
         elif not most <= limits.largest * spread:

@@ -25,7 +25,7 @@ from sad_export.proof import Asked, Proofs, Trial, proofs, said
 from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import GPU_BACKENDS, chosen_backend, installed_backends
 from sad_runtime.bundle import sha256_hex, write_bundle
-from sad_runtime.errors import DataError, GateFailed, UsageError
+from sad_runtime.errors import DataError, GateFailed, MissingExtra, UsageError
 from sad_runtime.files import write_atomically
 from sad_runtime.manifest import PictureSize, Roi
 from sad_runtime.pictures import read_picture
@@ -107,36 +107,46 @@ def _proved(
 ) -> tuple[Proofs, Models]:
     """Every file, proved; INT8 once more from a fine-tuned graph if it failed and that was asked for.
 
-    With them comes what made the INT8 files.
+    With them comes what made the files of the graph as trained, and measured its ranges.
     """
     material = functools.cache(material)
     onnx_fp32 = onnx_from_graph(graph, opset=wish.opset)
     gpu = {kind.name for kind in GPU_BACKENDS}
-    engine = next(
-        name for name in installed_backends() if name not in gpu
-    )  # dozens of files: no engine is built for them
+    engine = next((name for name in installed_backends() if name not in gpu), None)  # dozens of files are tried
+    if engine is None:
+        raise MissingExtra("openvino or onnxruntime", "cpu", "exporting")
     models = Models(onnx_fp32, trial.spec, material, engine=engine, cache=wish.calibration_cache)
     if wish.table is not None:
         write_atomically(wish.table[1], models.tensorrt_table(wish.table[0]))
     made = {name: models.made(name) for name in wish.precisions}
     found = proofs(made, trial)
-    again = [name for name in found.failing if name.startswith("int8")]
-    if not (again and wish.qat_steps):
+    if not (wish.qat_steps and any(name.startswith("int8") for name in found.failing)):
         return found, models
-    tuned = finetuned(graph, material().all, steps=wish.qat_steps, seed=seed)
-    log.info("%s", tuned.text)
-    if not tuned.helped:
+    tuned = _tuned(graph, seed, material(), wish.qat_steps)
+    if tuned is None:
         return found, models
-    models = Models(
-        onnx_from_graph(tuned.graph, opset=wish.opset),
+    tuned_models = Models(
+        onnx_from_graph(tuned, opset=wish.opset),
         trial.spec,
         material,
         engine=engine,
         trained=onnx_fp32,
-        note=f"fine-tuned in {tuned.steps} steps",
+        note=f"fine-tuned in {wish.qat_steps} steps",
     )
-    made |= {name: models.made(name) for name in wish.precisions if name.startswith("int8")}
+    made |= {name: tuned_models.made(name) for name in wish.precisions if name.startswith("int8")}
     return proofs(made, trial), models
+
+
+def _tuned(graph: InspectionGraph, seed: int, material: Material, steps: int) -> InspectionGraph | None:
+    """None where fine-tuning did not help, or where there is too little to learn from."""
+    extremes = np.stack(material.extremes) if material.extremes else None
+    try:
+        tuned = finetuned(graph, material.lessons, steps=steps, seed=seed, extremes=extremes)
+    except DataError as error:
+        log.warning("not fine-tuned: %s", error)
+        return None
+    log.info("%s", tuned.text)
+    return tuned.graph if tuned.helped else None
 
 
 def _check_backend(name: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sad_calibration.thresholds import Calibration, Cuts, cuts, measure
-from sad_export.golden import golden_indices
+from sad_export.golden import FEWEST, golden_indices, stands_clear
 from sad_export.parity import Comparison, Cut, Limits, Replay, compared, noise_of, replay
 from sad_export.parity_set import ParityPicture
 from sad_export.precisions.models import Made
@@ -22,6 +22,7 @@ from sad_runtime.backends.onnxruntime import ONNXRuntimeBackend
 from sad_runtime.backends.table import backend_for, installed_backends
 from sad_runtime.cli.progress import progressing
 from sad_runtime.decide import Thresholds
+from sad_runtime.errors import BackendError, GateFailed
 from sad_runtime.manifest import InputSpec
 
 EMULATED = "fp16 emulated"
@@ -71,12 +72,19 @@ class Proof:
     calibration: Calibration
     shipped: Replay
     comparisons: list[Comparison]
+    golden: list[int]
+    """Those of the golden pictures that stand clear of this precision's own noise too."""
     golden_tolerance: float
     """How far a golden score may stand from the shipping engine's, on other engines and machines."""
 
     @property
     def failures(self) -> list[str]:
-        return [f"{one.engine}: {failure}" for one in self.comparisons for failure in one.failures]
+        found = [f"{one.engine}: {failure}" for one in self.comparisons for failure in one.failures]
+        if len(self.golden) < FEWEST:
+            found.append(
+                f"{len(self.golden)} golden pictures stand clear of its noise; {FEWEST} are needed to prove it"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class Proofs:
     golden: list[int]
     """Indices into the parity set."""
     noise: float
-    """What the golden pictures stand clear of, in score units."""
+    """What the golden pictures stand clear of, in score units: fp32's. Files of more noise are judged by fewer."""
 
     @property
     def failing(self) -> list[str]:
@@ -96,15 +104,19 @@ class Proofs:
 
 
 def sayings(made: Made, trial: Trial) -> Sayings:
-    """Raises BackendError for a file that an engine cannot run."""
+    """Raises BackendError for a file that an engine cannot run, GateFailed for one that overflows in half precision."""
     engines = [trial.shipping, *(name for name in installed_backends() if name != trial.shipping)]
     backends = {name: backend_for(name, made.model, trial.spec) for name in engines}
     if made.emulation is not None:
         backends[EMULATED] = ONNXRuntimeBackend(made.emulation, trial.spec)
-    found = [
-        said(backend, trial.goods, trial.pictures, name)
-        for name, backend in progressing(list(backends.items()), "parity")
-    ]
+    found = []
+    for name, backend in progressing(list(backends.items()), "parity"):
+        try:
+            found.append(said(backend, trial.goods, trial.pictures, name))
+        except BackendError as error:
+            if name != EMULATED:
+                raise
+            raise GateFailed(f"half precision does not hold this model's values ({name}: {error})") from None
     return Sayings([calibration for calibration, _ in found], [one for _, one in found])
 
 
@@ -128,20 +140,29 @@ def proofs(made: Mapping[str, Made], trial: Trial) -> Proofs:
         name: cuts(one.calibrations[0], target=target, review_rate=trial.asked.review_rate)
         for name, one in found.items()
     }
-    noise = max(noise_of(reference, one.replays, trial.limits.of(name)) for name, one in found.items())
-    golden = golden_indices(trial.pictures, reference.scores, shipped["fp32"].score_threshold, noise)
+    noise = {name: noise_of(reference, one.replays, trial.limits.of(name)) for name, one in found.items()}
+    cut = shipped["fp32"].score_threshold
+    golden = golden_indices(trial.pictures, reference.scores, cut, noise["fp32"])
     before = Cut(_thresholds(shipped["fp32"]), cuts(in_torch, target=target).score_threshold)
     proved = {}
     for name, one in found.items():
+        clear = stands_clear(reference.scores, cut, noise[name])
+        own_golden = [index for index in golden if clear[index]]
         afters = [Cut(_thresholds(shipped[name]), cuts(own, target=target).score_threshold) for own in one.calibrations]
         comparisons = [
-            compared(reference, other, trial.pictures, golden, (before, after), trial.limits.of(name))
+            compared(reference, other, trial.pictures, own_golden, (before, after), trial.limits.of(name))
             for other, after in zip(one.replays, afters, strict=True)
         ]
         proved[name] = Proof(
-            made[name], shipped[name], one.calibrations[0], one.replays[0], comparisons, _tolerance(one, reference)
+            made[name],
+            shipped[name],
+            one.calibrations[0],
+            one.replays[0],
+            comparisons,
+            own_golden,
+            _tolerance(one, reference),
         )
-    return Proofs(proved, golden, noise)
+    return Proofs(proved, golden, noise["fp32"])
 
 
 def _thresholds(made: Cuts) -> Thresholds:

@@ -66,6 +66,8 @@ class Signature(Strict):
             raise ValueError("not base64") from None
         if len(raw) != 64:
             raise ValueError("not the base64 of 64 bytes")
+        if base64.b64encode(raw).decode() != text:
+            raise ValueError("not the base64 that 64 bytes have: its last digit holds bits that stand for nothing")
         return text
 
     def __str__(self) -> str:

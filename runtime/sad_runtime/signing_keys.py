@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Ask = Callable[[Path], bytes]
 """Gives the passphrase of the key in a file."""
 MAX_KEY_BYTES = 16 * 2**10
+MAX_PASSPHRASE_BYTES = 1023
+"""What OpenSSL takes."""
 DER_HEAD = bytes.fromhex("302a300506032b6570032100")
 """What an Ed25519 SubjectPublicKeyInfo starts with (RFC 8410); the 32 bytes of the key follow."""
 LABEL = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----\s*$", re.MULTILINE)
@@ -114,6 +116,12 @@ def private_key_from(path: Path, ask: Ask) -> Ed25519PrivateKey:
 
 def write_key_pair(name: Path, passphrase: bytes | None) -> tuple[Path, Path, PublicKey]:
     """Writes `name`.key, which only its owner may read, and `name`.pub. Raises UsageError where one is there."""
+    if name.name in ("", ".."):
+        raise UsageError(
+            f"{name}: no name for a key. Give one, such as keys/plant, which makes plant.key and plant.pub"
+        )
+    if passphrase is not None and len(passphrase) > MAX_PASSPHRASE_BYTES:
+        raise UsageError(f"the passphrase is longer than {MAX_PASSPHRASE_BYTES} bytes, which no key takes")
     ed25519, serialization, _ = _library()
     private, public = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
     key = ed25519.Ed25519PrivateKey.generate()

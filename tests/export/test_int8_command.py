@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from folders import write_picture
+from sad_export import pipeline
 from sad_export.cli import main
+from sad_export.precisions.finetuned import finetuned
 from sad_runtime.backends.table import backend_for, installed_backends
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.engines.room import EngineRoom
@@ -40,7 +43,9 @@ def test_the_bundle_holds_four_files_each_with_its_own_thresholds(exported: tupl
     assert "convolutions in INT8, ranges by" in precisions["int8"].note
     report = json.loads(bundle.read("parity.json"))
     assert {found["engine"] for found in report["engines"]["fp16"]} == {*installed_backends(), "fp16 emulated"}
-    assert all(golden.score.keys() == precisions.keys() for golden in bundle.manifest.golden)
+    for name in precisions:
+        assert sum(name in golden.verdict for golden in bundle.manifest.golden) >= 8
+    assert all("fp32" in golden.verdict for golden in bundle.manifest.golden)
     page = bundle.read("report.html").decode()
     assert "layer by layer" in page
     assert "Where the files differ most" in page
@@ -79,7 +84,9 @@ def test_a_black_calibration_set_fails_the_gate(
     out = tmp_path / "washer.sad"
     flags = ["--int8", "--json", "--calibration-set", str(tmp_path / "black")]
     assert main([str(finished_run), "--out", str(out), *flags]) == 4
-    assert "is black" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "is black" in said.err
+    assert json.loads(said.out)["gate"] == "failed"
     assert not out.exists()
 
 
@@ -122,3 +129,67 @@ def test_options_of_an_engine_are_the_lines_own(
     flags = ["--backend", "openvino:bf16", "--out", str(tmp_path / "washer.sad")]
     assert main([str(finished_run), *flags]) == 2
     assert "leave out what follows the colon" in capsys.readouterr().err
+
+
+def test_the_noise_of_int8_does_not_thin_out_what_fp32_is_judged_by(exported: tuple[Bundle, Path]) -> None:
+    bundle, _ = exported
+    judged = {name: sum(name in one.verdict for one in bundle.manifest.golden) for name in ("fp32", "int8")}
+    assert judged["fp32"] == len(bundle.manifest.golden)
+    assert judged["int8"] <= judged["fp32"]
+
+
+def test_a_failed_gate_is_answered_by_fine_tuning_and_judged_again(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve steps of training fail by ranks; what is asked of here is the way, not that it helps."""
+    asked: list[int] = []
+
+    def counted(graph: Any, pictures: Any, **wishes: Any) -> Any:
+        asked.append(len(pictures))
+        return finetuned(graph, pictures, **wishes)
+
+    monkeypatch.setattr(pipeline, "finetuned", counted)
+    flags = ["--int8", "--json", "--qat-steps", "3", "--min-spearman", "1", "--out", str(tmp_path / "washer.sad")]
+    assert main([str(finished_run), *flags]) == 4
+    assert len(asked) == 1
+    assert asked[0] >= 10
+    assert json.loads(capsys.readouterr().out)["precisions"]["int8"]["note"]
+
+
+def test_too_little_to_learn_from_leaves_the_findings_as_they_are(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(8):
+        picture = np.random.default_rng(index).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+        write_picture(tmp_path / "few" / f"{index}.png", picture)
+    flags = ["--int8", "--json", "--qat-steps", "3", "--min-spearman", "1", "--calibration-set", str(tmp_path / "few")]
+    assert main([str(finished_run), *flags, "--out", str(tmp_path / "washer.sad")]) == 4
+    assert "not fine-tuned: 8 pictures" in caplog.text
+    assert json.loads(capsys.readouterr().out)["gate"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--calibration-cache", "x.json"], "--calibration-cache does nothing without --int8 or --fp16"),
+        (["--fp16", "--qat-steps", "5"], "--qat-steps does nothing without --int8"),
+        (["--signer", "me"], "--signer does nothing without --sign KEY"),
+        (["--state", "x"], "--state does nothing without --engine"),
+        (["--int8", "--calibration-cache", "."], "is a folder"),
+        (["--int8", "--tensorrt-table", "11.0.0", "x"], "only TensorRT 8 and 10 take such tables"),
+        (["--int8", "--tensorrt-table", "ten", "x"], "only TensorRT 8 and 10 take such tables"),
+        (["--sign", "nowhere.key"], "nowhere.key"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_or_cannot_is_told_before_the_work(
+    flags: list[str], said: str, finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(finished_run), *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "text"), [("--qat-steps", "abc"), ("--min-spearman", "2"), ("--min-spearman", "x")])
+def test_a_number_that_is_none_is_told(flag: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--int8", flag, text])
+    assert f"'{text}'" in capsys.readouterr().err

@@ -9,12 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from sad_export.golden import golden_indices
-from sad_export.parity import RATE_LIMIT, Comparison, Cut, Limits, Replay, compared, noise_of, replay
+from sad_export.parity import RATE_LIMIT, Comparison, Cut, Limits, Replay, compared, map_difference, noise_of, replay
 from sad_export.parity_set import ParityPicture
 from sad_runtime.backends.base import Backend, Outputs
 from sad_runtime.decide import Thresholds
 from sad_runtime.errors import BackendError
 from sad_runtime.manifest import InputSpec
+from sad_train.graph import NEVER
 
 SIDE, GOODS, BADS = 32, 40, 40
 CUT = 2.0
@@ -209,3 +210,28 @@ def test_a_replay_keeps_the_order_of_the_pictures() -> None:
     assert found.scores.tolist() == [0, 7, 0, 0]
     assert found.heatmaps.shape == (4, SIDE, SIDE)
     assert found.latency_ms > 0
+
+
+def test_pixels_that_are_never_judged_neither_widen_nor_thin_out_the_limits() -> None:
+    """With three quarters of the picture ignored, a heatmap that went flat is caught all the same."""
+    reference = trained()
+    maps = reference.heatmaps.copy()
+    maps[:, :, SIDE // 4 :] = NEVER
+    ignored = replace(reference, heatmaps=maps)
+    flat = maps.copy()
+    flat[:, :, : SIDE // 4] = maps[:, :, : SIDE // 4].mean()
+    cut = Cut(SHIPPED, CUT)
+    found = compared(ignored, replace(ignored, heatmaps=flat), pictures(), [], (cut, cut), LIMITS.of("int8"))
+    assert any(text.startswith("heatmaps differ by") for text in found.failures), found.failures
+    assert map_difference(ignored, ignored).spread < np.ptp(maps) / 1.5
+
+
+def test_a_value_where_nothing_is_judged_fails() -> None:
+    reference = trained()
+    maps = reference.heatmaps.copy()
+    maps[:, 0] = NEVER
+    wrong = maps.copy()
+    wrong[3, 0, 0] = 1.0
+    cut, ignored = Cut(SHIPPED, CUT), replace(reference, heatmaps=maps)
+    found = compared(ignored, replace(ignored, heatmaps=wrong), pictures(), [], (cut, cut), LIMITS.of("int8"))
+    assert any("where nothing is judged" in text for text in found.failures), found.failures

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +18,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bundles import SIZE_PX, SPEC, bad_picture, good_picture, tiny_onnx
+from sad_calibration.cli import main as calibrate
 from sad_runtime.backends.base import OUTPUTS, Backend, Outputs, check_outputs
-from sad_runtime.backends.table import BACKENDS, backend_for, chosen_backend
+from sad_runtime.backends.table import BACKENDS, backend_for, check_installed, chosen_backend
+from sad_runtime.engines.settings import EngineSettings, for_option
 from sad_runtime.errors import BackendError, MissingExtra, UsageError
 from sad_runtime.manifest import InputSpec
 
@@ -247,3 +251,47 @@ def test_outputs_of_other_shapes_than_the_contract_are_refused(outputs: Outputs)
 
 def test_the_tiny_graph_passes_the_onnx_checker(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load_from_string(tiny_onnx()), full_check=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tensorrt_rtx:foo", "tensorrt:-1", "tensorrt:64", "tensorrt:" + "9" * 5000, "tensorrt:\u0661", "tensorrt:1.0"],
+)
+def test_what_is_no_gpu_after_the_colon_is_refused_before_anything_is_opened(name: str) -> None:
+    with pytest.raises(UsageError, match="expected the number of a GPU after the colon, 0 to 63") as caught:
+        chosen_backend(name)
+    assert len(str(caught.value)) < 200
+
+
+def test_auto_takes_nothing_after_a_colon() -> None:
+    for name in ("auto:7", "auto:"):
+        with pytest.raises(UsageError, match="auto takes nothing after a colon"):
+            chosen_backend(name)
+
+
+def test_the_number_of_a_gpu_wins_over_the_settings() -> None:
+    plain = EngineSettings(device=3, max_mb=7)
+    assert for_option("tensorrt", "", plain) == plain
+    assert for_option("tensorrt", "12", plain) == EngineSettings(device=12, max_mb=7)
+    assert chosen_backend("tensorrt:12")[0] == "tensorrt:12"
+
+
+def test_a_backend_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check_installed("constant")
+    with pytest.raises(MissingExtra, match=r"sad-inspection\[tensorrt\]"):
+        check_installed("tensorrt:0")
+
+
+def test_calibrating_keeps_engines_where_the_station_does(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EngineSettings] = []
+
+    def noted(*given: Any, engines: EngineSettings) -> Backend:
+        asked.append(engines)
+        return backend_for("onnxruntime", *given[1:], engines=engines)
+
+    monkeypatch.setattr("sad_calibration.cli.backend_for", noted)
+    assert calibrate([str(tiny_bundle), "--state", str(tmp_path), "--dry-run"]) == 0
+    assert asked == [EngineSettings(folder=str(tmp_path / "engines"))]

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
+from bundles import write_tiny_bundle
+from sad_runtime.bundle import read_bundle, write_signed_copy
 from sad_runtime.cli import build_only as command
 from sad_runtime.cli.build_only import Made, Telling, build_only, engine_backend, table
 from sad_runtime.cli.runtime import main
+from sad_runtime.engines.api import tensorrt_installed
 from sad_runtime.engines.job import Progress
 from sad_runtime.errors import UsageError
+from sad_runtime.signature import Signer
+from sad_runtime.signing_keys import private_key_from, write_key_pair
 from stations import station_config
 
 
@@ -103,3 +108,54 @@ def test_progress_is_one_live_line_on_a_terminal_and_a_line_each_ten_seconds_in_
     ]
     assert terminal.getvalue().count("\r\x1b[2K") == 24
     assert terminal.getvalue().endswith("0:24 of about 2:00  Timing tactics\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--build-only", "--check"], "--build-only and --check: one at a time"),
+        (["--selftest", "--check"], "--selftest and --check: one at a time"),
+        (["--selftest", "--build-only"], "--selftest and --build-only: one at a time"),
+        (["--build-only", "--limit", "3"], "--limit says nothing to --build-only"),
+        (["--selftest", "--threshold", "0.5"], "--threshold says nothing to --selftest"),
+        (["--selftest", "--backend", "nonsense"], "no such backend"),
+        (["--check", "--camera", "demo:washer", "--backend", "auto:7"], "auto takes nothing after a colon"),
+        (["--check", "--camera", "demo:washer", "--backend", "tensorrt_rtx:foo"], "the number of a GPU"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused_and_nothing_is_built(
+    tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str], flags: list[str], why: str
+) -> None:
+    assert main(["--bundle", str(tiny_bundle), "--state", str(tmp_path), *flags]) == 2
+    said = capsys.readouterr()
+    assert why in said.err
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_says_what_is_not_installed(
+    tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if tensorrt_installed("tensorrt"):
+        pytest.skip("it is installed here")
+    flags = ["--check", "--camera", "demo:washer", "--backend", "tensorrt"]
+    assert main(["--bundle", str(tiny_bundle), "--state", str(tmp_path), *flags]) != 0
+    assert "sad-inspection[tensorrt]" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_rtx")
+def test_engines_that_others_may_write_are_not_used_where_only_signed_bundles_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem = tmp_path / "plant"
+    write_key_pair(stem, None)
+    bundle = write_tiny_bundle(tmp_path / "tiny.sad")
+    signer = Signer(private_key_from(Path(f"{stem}.key"), lambda _: b""), "", "")
+    write_signed_copy(read_bundle(bundle), signer, tmp_path / "signed.sad")
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines").chmod(0o777)
+    words = ["--bundle", str(tmp_path / "signed.sad"), "--state", str(tmp_path), "--backend", "tensorrt_rtx"]
+    for mode in (["--build-only"], ["--check", "--camera", "demo:washer"]):
+        assert main([*words, "--trust", f"{stem}.pub", *mode]) == 2
+        assert "chmod go-w" in capsys.readouterr().err
+    assert main([*words, "--build-only"]) == 0

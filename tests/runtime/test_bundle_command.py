@@ -489,3 +489,24 @@ def test_keys_can_be_made_and_bundles_signed_where_there_is_no_opencv(tiny_bundl
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "part         tiny" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", ".."])
+def test_a_name_that_is_none_makes_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["keygen", name]) == 2
+    assert "no name for a key" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_passphrase_that_is_too_long_makes_no_key(tmp_path: Path, capsys: Out) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("x" * 1024)
+    assert main(["keygen", str(tmp_path / "plant"), "--passphrase-file", str(secret)]) == 2
+    assert "longer than 1023 bytes" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [secret]
+    secret.write_text("x" * 1023)
+    assert main(["keygen", str(tmp_path / "plant"), "--passphrase-file", str(secret)]) == 0

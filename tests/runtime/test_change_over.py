@@ -40,6 +40,46 @@ def test_orders_given_while_the_station_closes_are_all_refused(changes: ChangeOv
             outcome.result(0)
 
 
+def test_an_order_that_was_withdrawn_is_not_carried_out_and_can_still_be_refused(changes: ChangeOver) -> None:
+    events: list[str] = []
+    outcome = changes.order(1)
+    assert outcome.cancel()
+    changes.carry_out(lambda code, *_, **__: events.append(code))
+    assert events == ["recipe_refused"]
+    assert not hasattr(changes, "inspector")
+    assert changes.order(1).cancel()
+    changes.close()
+
+
+def test_an_order_withdrawn_while_its_engine_opens_leaves_the_old_one_in_force(
+    changes: ChangeOver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[Any] = []
+
+    class Slow(BACKENDS["onnxruntime"]):  # type: ignore[misc]
+        def open(self) -> None:
+            super().open()
+            if outcomes:
+                assert outcomes[-1].cancel()
+
+    monkeypatch.setitem(BACKENDS, "onnxruntime", Slow)
+    assert changes.load(lambda *_, **__: None)
+    old = changes.inspector
+    outcomes.append(changes.order(1))
+    changes.carry_out(lambda *_, **__: None)
+    assert changes.inspector is old
+    assert old.inspect(good_picture()).verdict.value == "PASS"
+    changes.close()
+
+
+def test_an_order_that_is_carried_out_cannot_be_withdrawn_any_more(changes: ChangeOver) -> None:
+    outcome = changes.order(1)
+    changes.carry_out(lambda *_, **__: None)
+    assert not outcome.cancel()
+    assert outcome.result(0) is None
+    changes.close()
+
+
 def test_an_engine_that_breaks_unheard_of_is_told_to_who_ordered_it(
     changes: ChangeOver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +129,9 @@ def test_a_resync_refuses_the_triggers_that_wait(tmp_path: Path, tiny_bundle: Pa
     camera = ScriptedCamera()
     with station(tmp_path, tiny_bundle, camera, trigger={"mode": "software", "deadline_ms": 2000}) as stand:
         stand.state("Ready")
-        for number in (1, 2, 3):
+        stand.command("trigger", trigger_id=1)
+        stand.state("SingleExecution")
+        for number in (2, 3):
             stand.command("trigger", trigger_id=number)
         assert stand.command("resync").ok
         stand.decided(2)  # the first waits for its picture, the others waited in the queue

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sad_runtime.backends.onnxruntime import ONNXRuntimeBackend
+from sad_runtime.backends.table import BACKENDS
 from sad_runtime.bundle import read_bundle, write_bundle
-from sad_runtime.errors import BundleError
+from sad_runtime.errors import BundleError, GateFailed
 from sad_runtime.station.config import RecipeConfig, StationConfig
-from sad_runtime.station.recipes import opened, recipe_from
+from sad_runtime.station.recipes import moved, opened, recipe_from
 
 
 @pytest.fixture
@@ -92,6 +94,29 @@ def test_an_opened_recipe_has_proved_itself(tmp_path: Path, tiny_bundle: Path, b
     recipe = recipe_from(0, RecipeConfig(bundle=str(tiny_bundle)), StationConfig(backend=backend), tmp_path / "none")
     with opened(recipe, threads=1) as inspector:
         assert inspector.backend.name == backend
+
+
+@pytest.mark.parametrize("shown_for", [(), ("int8",)])
+def test_an_engine_built_here_and_a_stand_in_without_a_golden_picture_of_their_precision_are_refused(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, shown_for: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(BACKENDS, "tensorrt_rtx", ONNXRuntimeBackend)
+    whole = read_bundle(tiny_bundle)
+    files = {name: data for name, data in whole.files.items() if name not in ("manifest.json", "digests.txt")}
+    golden = [
+        shown.model_copy(update={"verdict": {"int8": "PASS"}, "score": {"int8": 0.0}})
+        for shown in whole.manifest.golden
+        if shown_for
+    ]
+    path = tmp_path / "unproved.sad"
+    write_bundle(path, whole.manifest.model_copy(update={"golden": golden}), files)
+    wanted, history = RecipeConfig(bundle=str(path)), tmp_path / "none"
+    built = recipe_from(0, wanted, StationConfig(backend="tensorrt_rtx"), history)
+    for recipe in (built, moved(built, "onnxruntime", history)):
+        with pytest.raises(GateFailed, match="no golden pictures for fp32"), opened(recipe, threads=1):
+            pass
+    with opened(recipe_from(0, wanted, StationConfig(backend="onnxruntime"), history), threads=1):
+        pass  # asked for by name, and the engine that made the scores of the export
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sad_runtime.backends.openvino import OpenVINOBackend
-from sad_runtime.bundle import DIGESTS, MANIFEST, read_bundle, sha256_hex, write_bundle
+from sad_runtime.bundle import DIGESTS, MANIFEST, read_bundle, sha256_hex, write_bundle, write_signed_copy
 from sad_runtime.cli.runtime import main
 from sad_runtime.cli.runtime_start import main as start
 from sad_runtime.cli.selftest import selftest
@@ -29,6 +30,8 @@ from sad_runtime.selftest.feed import feed_lines
 from sad_runtime.selftest.gpu import gpu_lines
 from sad_runtime.selftest.jetson import jetson_lines
 from sad_runtime.selftest.line import Line, absent, bad, count, ok, table, warn, without_names
+from sad_runtime.signature import Signer
+from sad_runtime.signing_keys import private_key_from, write_key_pair
 from sad_runtime.station.config import StationConfig
 
 PATIENCE_S = 20.0
@@ -351,6 +354,40 @@ def test_no_bundle_is_absent_and_says_what_to_give(tmp_path: Path, monkeypatch: 
     assert selftest(StationConfig(state=str(tmp_path)), None) == 0
     assert asked[0].bundle is None
     assert "--bundle NAME.sad" in asked[0].no_bundle
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_bundle_that_was_exchanged_after_it_was_checked_is_not_run(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, signed: bool
+) -> None:
+    """Between the look of the report and that of its child; with the right signature it is still another one."""
+    _, public, _ = write_key_pair(tmp_path / "plant", None)
+    signer = Signer(private_key_from(tmp_path / "plant.key", lambda _: b""), "", "")
+    path = tmp_path / "line.sad"
+    write_signed_copy(read_bundle(tiny_bundle), signer, path)
+    other = altered(tiny_bundle, tmp_path / "other.sad", verdict={"fp32": "PASS"}, score={"fp32": 0.25})
+    if signed:
+        write_signed_copy(read_bundle(other), signer, tmp_path / "other_signed.sad")
+        other = tmp_path / "other_signed.sad"
+    asked = dataclasses.replace(wish(tmp_path, path), trust=[str(public)])
+    (proved, *_) = list(checks._on_bundle(asked, {}, None))[1:]
+    assert proved.standing == "ok", proved.text
+
+    def exchanged(*given: Any, **named: Any) -> list[Line]:
+        if other.exists():
+            other.replace(path)
+        return in_child(*given, **named)
+
+    monkeypatch.setattr(checks, "in_child", exchanged)
+    _, *lines = checks._on_bundle(asked, {}, None)
+    assert [(line.standing, line.gate) for line in lines] == [("bad", True)] * 2
+    assert ("another bundle lies here" if signed else "is not signed") in lines[0].text
+
+
+def test_a_precision_that_the_bundle_has_not_is_a_bad_line(tmp_path: Path, tiny_bundle: Path) -> None:
+    asked = dataclasses.replace(wish(tmp_path, tiny_bundle), precision="int7")
+    found = {line.about: line for line in checks._on_bundle(asked, {}, None)}
+    assert (found["precision"].standing, found["openvino fp32"].standing) == ("bad", "ok")
 
 
 # The command, whole

@@ -17,7 +17,7 @@ from drivers import FULL, LOST, Gpu, StandInRoom, backend_on
 from sad_runtime.backends import table
 from sad_runtime.backends.base import OUTPUTS, Outputs
 from sad_runtime.backends.table import BACKENDS, backend_for, chosen_backend, gpu_backends, installed_backends
-from sad_runtime.backends.tensorrt import TensorRTBackend
+from sad_runtime.backends.tensorrt import EngineMissing, TensorRTBackend
 from sad_runtime.backends.tensorrt_rtx import CHIPS, TensorRTRTXBackend
 from sad_runtime.cameras.base import EndOfStream
 from sad_runtime.decide import Thresholds
@@ -27,8 +27,10 @@ from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import BackendError, DeviceLost, MissingExtra, UsageError
 from sad_runtime.inspector import Inspector
 from sad_runtime.manifest import InputSpec
+from sad_runtime.station.config import RecipeConfig
+from sad_runtime.station.recipes import opened, recipe_from
 from sad_runtime.verdict import State
-from stations import ScriptedCamera, Stand, journal_rows, station
+from stations import ScriptedCamera, Stand, journal_rows, station, station_config
 
 
 def backend(
@@ -327,6 +329,51 @@ def test_an_engine_that_is_refused_again_is_an_error_with_tensorrts_words() -> N
         backend(gpu, room).open()
     assert (room.built, room.forgotten) == (2, 1)
     assert gpu.empty
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_a_lost_device_is_not_taken_for_an_engine_that_is_refused(spoilt: int) -> None:
+    gpu, room = Gpu(), StandInRoom(spoilt=spoilt)
+    gpu.fail("deserialize", 1 + spoilt, None)
+    gpu.fail("stream", 1 + spoilt, LOST)
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        backend(gpu, room).open()
+    assert (room.built, room.forgotten) == (1 + spoilt, spoilt), "a good engine is thrown away"
+    assert gpu.empty
+
+
+def test_where_it_may_not_build_an_engine_that_is_not_there_is_missing() -> None:
+    room = StandInRoom()
+    room.empty = True
+    engine = backend(Gpu(), room)
+    engine.may_build = False
+    with pytest.raises(EngineMissing, match="is not built"):
+        engine.open()
+    assert room.built == 0
+
+
+def test_where_it_may_not_build_an_engine_that_is_refused_is_forgotten_and_missing() -> None:
+    gpu, room = Gpu(), StandInRoom(spoilt=1)
+    engine = backend(gpu, room)
+    engine.may_build = False
+    with pytest.raises(EngineMissing, match="magicTag does not match"):
+        engine.open()
+    assert (room.built, room.forgotten) == (1, 1)
+    assert gpu.empty
+    with engine:
+        assert_same(engine.infer(pictures(1)), expected(pictures(1)))
+
+
+def test_a_station_never_builds_in_its_loop(tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = StandInRoom()
+    room.empty = True
+    monkeypatch.setitem(BACKENDS, "tensorrt", backend_on(Gpu(), room))
+    recipe = recipe_from(
+        0, RecipeConfig(bundle=str(tiny_bundle)), station_config(backend="tensorrt"), tmp_path / "none"
+    )
+    with pytest.raises(EngineMissing), opened(recipe):
+        pass
+    assert room.built == 0
 
 
 def test_an_engine_for_which_memory_does_not_suffice_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:

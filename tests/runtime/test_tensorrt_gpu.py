@@ -60,15 +60,20 @@ def kind(folder: Path) -> str:
     gpu = gpu_found()
     if not gpu.there:
         pytest.skip("no NVIDIA GPU here")
+    installed = [one for one in GPU_BACKENDS if tensorrt_installed(one.name)]
+    if not installed:
+        pytest.skip(f"{gpu}, but neither tensorrt nor tensorrt_rtx is installed")
     refused = []
-    for name in (one.name for one in GPU_BACKENDS if tensorrt_installed(one.name)):
+    for one in installed:
         try:
-            with backend_for(name, tiny_onnx(), SPEC, engines=EngineSettings(folder=str(folder))):
-                print(f"\nruns on {name}, {gpu}, memory by {', '.join(installed_memories())}")
-                return str(name)
+            with backend_for(one.name, tiny_onnx(), SPEC, engines=EngineSettings(folder=str(folder))):
+                print(f"\nruns on {one.name}, {gpu}, memory by {', '.join(installed_memories())}")
+                return str(one.name)
         except SadError as error:
-            refused.append(f"{name} on {gpu}: {error}")
-    pytest.skip("; ".join(refused) or f"{gpu}, but neither tensorrt nor tensorrt_rtx is installed")
+            if one.runs_on(gpu.compute_capability):
+                pytest.fail(f"{one.name} is made for {gpu} and does not open: {error}")
+            refused.append(f"{one.name} on {gpu}: {error}")
+    pytest.skip("; ".join(refused))
 
 
 @pytest.fixture(params=["pycuda", "cuda-bindings"])

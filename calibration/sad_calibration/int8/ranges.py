@@ -53,7 +53,7 @@ class Ranges(Strict):
 
     schema_version: int = Field(alias="schema", default=SCHEMA, ge=1, le=SCHEMA)
     model_digest: str = Field(pattern="^[0-9a-f]{64}$")
-    """SHA-256 of the fp32 ONNX file."""
+    """SHA-256 of the fp32 graph that they were measured on, as sad-export makes INT8 from it (joined maps split)."""
     amplitudes: dict[str, dict[str, float]]
     """By method, then tensor."""
     pictures: PictureSet

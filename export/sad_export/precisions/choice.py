@@ -1,4 +1,4 @@
-"""Which calibration method and which layers: chosen by what the shipping engine says of pictures kept for that.
+"""Which calibration method and which layers: chosen by what a CPU engine says of pictures kept for that.
 
 Every method makes a file with all convolutions in INT8; the best of them goes on. Then each convolution alone is put in
 INT8, which says how sensitive it is. Where the file as a whole stands too far off, layers go back to float, those first

@@ -112,6 +112,19 @@ class Watched(Convolutions):
         return values
 
 
+class Rounding(FakeQuantisation):
+    """Within it weights are left as INT8 has them, which it rounds to the same codes again; maps are not touched."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def map(self, number: int, values: Tensor) -> Tensor:
+        return values
+
+    def weights(self, values: Tensor) -> Tensor:
+        return values.copy_(super().weights(values))
+
+
 @torch.no_grad()
 def amplitudes_of(graph: InspectionGraph, pictures: NDArray[np.uint8]) -> dict[str, list[float]]:
     """What FakeQuantisation takes, by each method of sad_calibration, as `graph` (folded) shows it on `pictures`.

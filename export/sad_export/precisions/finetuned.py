@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sad_export.precisions.fake_quantisation import FakeQuantisation, amplitudes_of
+from sad_export.precisions.fake_quantisation import FakeQuantisation, Rounding, amplitudes_of
 from sad_export.precisions.folding import folded
 from sad_runtime.cli.progress import Progress
 from sad_runtime.errors import DataError
@@ -98,7 +98,11 @@ def _tune(
     steps: int,
     rate: float,
 ) -> None:
-    """Steps are taken in each output channel's own size: folded batch norms leave channels of very different ones."""
+    """Steps are taken in each output channel's own size: folded batch norms leave channels of very different ones.
+
+    Weights are left rounded. What they are between two codes was never learnt, so that a layer that goes back to float
+    would say something else than in tuning: without this the float graph stood twice as far from the trained one.
+    """
     weights = {name: one.detach() for name, one in student.named_parameters()}
     sizes = {name: _sizes(one) for name, one in weights.items()}
     moved = {name: torch.zeros_like(one).requires_grad_() for name, one in weights.items()}
@@ -119,7 +123,10 @@ def _tune(
         progress.step(step, f"loss {float(loss.detach()):.4f}")
     with torch.no_grad():
         for name, one in student.named_parameters():
-            one += sizes[name] * moved[name]
+            one.add_(sizes[name] * moved[name])
+        densities = {name: one.clone() for name, one in student.named_buffers()}  # used as weights, and never changed
+        with Rounding():
+            functional_call(student, densities, lesson.pictures[:1])
 
 
 class _Lesson(NamedTuple):

@@ -8,7 +8,7 @@ that thresholds and parity rest on stay unseen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,21 @@ HARD = CutPasteRecipe(area=(0.005, 0.15), aspect=(0.3, 3.3), jitter=0.4)
 @dataclass(frozen=True)
 class Material:
     goods: NDArray[np.uint8]
-    """(n, H, W, C): what ranges are measured on, with `anomalies`."""
+    """(n, H, W, C): what ranges are measured on, with `odd`."""
     anomalies: list[Picture]
+    """Blended ones, as slight as those that matter."""
     trial: list[ParityPicture]
-    """Good ones and anomalies that settings are chosen by; no range was measured on them when there are enough."""
+    """Good ones and anomalies that settings are chosen by; of other pictures than `goods` when there are 88 or more."""
+    extremes: list[Picture] = field(default_factory=list)
+    """Hard pastes: what an activation may ever reach."""
 
     @property
-    def all(self) -> NDArray[np.uint8]:
-        """(n, H, W, C): what ranges are measured on."""
+    def odd(self) -> list[Picture]:
+        return [*self.anomalies, *self.extremes]
+
+    @property
+    def lessons(self) -> NDArray[np.uint8]:
+        """(n, H, W, C): what fine-tuning learns from."""
         return np.concatenate([self.goods, np.stack(self.anomalies)]) if self.anomalies else self.goods
 
 
@@ -47,12 +54,9 @@ def material_from(
     if given is not None:
         return Material(given, [], trial)
     goods = training[order[::-1][:MOST_FOR_RANGES]]
-    return Material(goods, _anomalies(goods, recipe, seed), trial)
-
-
-def _anomalies(goods: NDArray[np.uint8], recipe: NsaRecipe, seed: int) -> list[Picture]:
     blended = [picture.picture for picture in parity_set(goods, recipe, seed + 2) if not picture.is_good]
-    return [*blended[: len(goods) // 2], *_pasted(goods[len(goods) // 2 :], seed)]
+    half = len(goods) // 2
+    return Material(goods, blended[:half], trial, _pasted(goods[half:], seed))
 
 
 def _pasted(goods: Sequence[Picture] | NDArray[np.uint8], seed: int) -> list[Picture]:

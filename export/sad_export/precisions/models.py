@@ -15,7 +15,7 @@ from sad_calibration.int8.activations import all_tensors
 from sad_calibration.int8.amplitude import METHODS
 from sad_calibration.int8.ranges import Ranges, ranges_from_json, ranges_of
 from sad_calibration.int8.tensorrt_table import table_header, tensorrt_table
-from sad_export.parity import Replay, aupro_of, replay
+from sad_export.parity import Replay, aupro_of, map_difference, replay
 from sad_export.precisions.choice import Apart, Choice, chosen
 from sad_export.precisions.halved import half_candidates, halved, pairs_between, with_concatenations
 from sad_export.precisions.material import Material
@@ -23,7 +23,7 @@ from sad_export.precisions.quantised import quantised
 from sad_export.precisions.rounding import rounded
 from sad_export.precisions.splitting import without_concatenated_inputs
 from sad_runtime.backends.table import backend_for
-from sad_runtime.errors import UsageError
+from sad_runtime.errors import ConfigError, UsageError
 from sad_runtime.files import reason_of, write_atomically
 from sad_runtime.manifest import InputSpec
 from sad_train.metrics.image import spearman
@@ -81,12 +81,20 @@ class Models:
                 data = self._cache.read_bytes()
             except OSError as error:
                 raise UsageError(f"{self._cache}: cannot be read ({reason_of(error)})") from None
-            return ranges_from_json(data, str(self._cache), model=self._split_file)
+            return self._complete(ranges_from_json(data, str(self._cache), model=self._split_file))
         material = self._material
-        found = ranges_of(self._split_file, material.goods, material.anomalies, tensors=all_tensors(self._split_file))
+        found = ranges_of(self._split_file, material.goods, material.odd, tensors=all_tensors(self._split_file))
         if self._cache is not None:
             write_atomically(self._cache, found.to_json())
         return found
+
+    def _complete(self, ranges: Ranges) -> Ranges:
+        missing = sorted(set(all_tensors(self._split_file)) - ranges.of("max").keys())
+        if missing:
+            raise ConfigError(
+                f"{self._cache}: has no range of {missing[0]} and {len(missing) - 1} more; measure it anew"
+            )
+        return ranges
 
     def tensorrt_table(self, tensorrt: str) -> bytes:
         """The calibration table of the fp32 file for the older, implicit INT8 of TensorRT 8 and 10, by its version."""
@@ -127,9 +135,10 @@ class Models:
 
     def _apart_of(self, model: ModelProto) -> Apart:
         found, reference = self._said_of_trial(model.SerializeToString()), self._reference
+        maps = map_difference(reference, found)
         error = max(
-            float(np.abs(a - b).mean()) / max(float(np.ptp(b)), 1e-12)
-            for a, b in ((found.scores, reference.scores), (found.heatmaps, reference.heatmaps))
+            float(np.abs(found.scores - reference.scores).mean()) / max(float(np.ptp(reference.scores)), 1e-12),
+            maps.mean / max(maps.spread, 1e-12),
         )
         ranks = spearman(found.scores, reference.scores)
         before, after = self._reference_aupro, aupro_of(found, self._material.trial)

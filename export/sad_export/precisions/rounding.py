@@ -16,7 +16,8 @@ from sad_export.graph_edit import constants_of, floats_of, rebuilt
 
 
 def rounded(model: ModelProto, nodes: Collection[str]) -> ModelProto:
-    """`model` (fp32 or Q/DQ) with what the named nodes take and give rounded to half precision."""
+    """`model` (fp32 or Q/DQ) in which what the named nodes give is rounded to half precision, their constants, and what
+    convolutions and quantisations take."""
     floats, constants = floats_of(model), constants_of(model)
     written: list[NodeProto] = []
     added: dict[str, TensorProto] = {}
@@ -27,7 +28,8 @@ def rounded(model: ModelProto, nodes: Collection[str]) -> ModelProto:
             for place, name in enumerate(node.input):
                 if name in constants and name in floats and not (node.op_type == "Resize" and place):
                     taken.input[place] = f"{name}_rounded"
-                    values = constants[name].astype(np.float16).astype(np.float32)
+                    with np.errstate(over="ignore"):  # an infinity shows itself in the scores
+                        values = constants[name].astype(np.float16).astype(np.float32)
                     added[f"{name}_rounded"] = numpy_helper.from_array(values, f"{name}_rounded")
                 elif name in floats and node.op_type in ("Conv", "QuantizeLinear") and place == 0:
                     taken.input[place] = _rounded_input(name, node, written)

@@ -11,9 +11,9 @@ from sad_runtime.backends.openvino import OpenVINOBackend
 from sad_runtime.backends.tensorrt import TensorRTBackend
 from sad_runtime.backends.tensorrt_rtx import TensorRTRTXBackend
 from sad_runtime.cuda.table import installed_memories
-from sad_runtime.engines.api import tensorrt_installed
+from sad_runtime.engines.api import EXTRAS, tensorrt_installed
 from sad_runtime.engines.gpu import gpu_found
-from sad_runtime.engines.settings import EngineSettings
+from sad_runtime.engines.settings import EngineSettings, for_option
 from sad_runtime.errors import MissingExtra, SadError, UsageError
 from sad_runtime.manifest import InputSpec
 
@@ -27,11 +27,15 @@ BACKENDS: dict[str, type[Backend]] = {
 
 def chosen_backend(name: str) -> tuple[str, str]:
     """What `name` (a row of the table, or `auto`) stands for here, and why, in words for the log."""
-    kind = name.partition(":")[0]
+    kind, colon, option = name.partition(":")
     if kind != "auto":
         if kind not in BACKENDS:
             raise UsageError(f"--backend {name}: no such backend; there are auto, {', '.join(BACKENDS)}")
+        if kind in [one.name for one in GPU_BACKENDS]:
+            for_option(kind, option, EngineSettings())
         return name, "asked for"
+    if colon:
+        raise UsageError(f"--backend {name}: auto takes nothing after a colon; name the backend itself")
     on_gpu, why = gpu_backends()
     if on_gpu:
         return on_gpu[0], why
@@ -40,6 +44,14 @@ def chosen_backend(name: str) -> tuple[str, str]:
     if importlib.util.find_spec("onnxruntime") is not None:
         return "onnxruntime", f"{why}; OpenVINO is not installed, ONNX Runtime is"
     raise MissingExtra("openvino or onnxruntime", "cpu", "running a model")
+
+
+def check_installed(name: str) -> None:
+    """Raises MissingExtra where the package of the backend called `name` is not installed. Nothing is imported."""
+    kind = chosen_backend(name)[0].partition(":")[0]
+    extras = {"openvino": "cpu", "onnxruntime": "export"} | {str(one): extra for one, extra in EXTRAS.items()}
+    if kind in extras and importlib.util.find_spec(kind) is None:
+        raise MissingExtra(kind.replace("_", "-"), extras[kind], f"--backend {name}")
 
 
 def installed_backends() -> list[str]:

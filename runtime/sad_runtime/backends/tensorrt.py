@@ -28,10 +28,16 @@ from sad_runtime.errors import BackendError, SadError, UsageError
 log = logging.getLogger("sad.tensorrt")
 
 
+class EngineMissing(BackendError):
+    """The engine is not in the cache, or was refused and forgotten, and may not be built here."""
+
+
 class TensorRTBackend(Backend):
     """A lost GPU raises DeviceLost, after which only a new process can infer."""
 
     name: ClassVar[EngineKind] = "tensorrt"
+    may_build = True
+    """Else `open` takes an engine from the cache only, and raises EngineMissing."""
     _memory: Memory | None = None
     _runtime: Any = None
     _loaded: Loaded | None = None
@@ -47,7 +53,7 @@ class TensorRTBackend(Backend):
         settings = self._settings()
         driver = self._driver(settings)
         # Before the memory is opened: building needs the GPU's for itself.
-        engine = driver.engines.engine(self.model, telling(self.name))
+        engine = self._engine_from(driver)
         with ExitStack() as opening:
             opening.callback(self.close)
             self._memory = driver.memory
@@ -94,6 +100,14 @@ class TensorRTBackend(Backend):
             raise UsageError(f"--backend {self.name}:{self.option}: expected the number of a GPU after the colon")
         return settings.model_copy(update={"device": int(self.option)})
 
+    def _engine_from(self, driver: Driver) -> bytes:
+        if self.may_build:
+            return driver.engines.engine(self.model, telling(self.name))
+        engine = driver.engines.cached(self.model)
+        if engine is None:
+            raise EngineMissing(f"{self.name}: the engine of this model is not built, or was removed from the cache")
+        return engine
+
     def _load(self, driver: Driver, engine_bytes: bytes, settings: EngineSettings) -> Loaded:
         heard = logger(driver.trt)
         self._runtime = driver.trt.Runtime(heard)
@@ -104,12 +118,20 @@ class TensorRTBackend(Backend):
         return Loaded(self.name, engine, heard, shape, driver.memory, settings.graphs)
 
     def _deserialised(self, driver: Driver, engine_bytes: bytes, heard: Any) -> Any:
-        """TensorRT returns None for an engine that it does not take: damaged, or of another box. Built again once."""
+        """TensorRT returns None for an engine that it does not take: damaged, or of another box. Built again once,
+        where it may be. After a sticky CUDA error it returns None too: that is DeviceLost, and no fault of the engine.
+        """
         engine = self._runtime.deserialize_cuda_engine(engine_bytes)
+        if engine is None:
+            _check_alive(driver.memory)
         if engine is None and not memory_ran_out(heard.text()):
             log.warning("%s refuses the engine it was given (%s); building it again", self.name, heard.text())
             driver.engines.forget(self.model)
+            if not self.may_build:
+                raise EngineMissing(f"{self.name}: the engine of this model was refused and removed ({heard.text()})")
             engine = self._runtime.deserialize_cuda_engine(driver.engines.engine(self.model, telling(self.name)))
+            if engine is None:
+                _check_alive(driver.memory)
         if engine is None:
             mend = "The same engine built anew is refused too; --backend openvino runs this model on the CPU"
             if memory_ran_out(heard.text()):
@@ -162,6 +184,11 @@ class TensorRTBackend(Backend):
         self._slots = ()
         self._loaded = None
         self._runtime = None
+
+
+def _check_alive(memory: Memory) -> None:
+    """Raises DeviceLost after an error that this process cannot survive."""
+    memory.synchronise(memory.stream())
 
 
 def _collect(slot: Slot, first: int, outputs: Outputs) -> None:

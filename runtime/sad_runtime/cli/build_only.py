@@ -12,6 +12,7 @@ from sad_runtime.backends.table import chosen_backend
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.cli.progress import clock
 from sad_runtime.engines.api import EXTRAS, tensorrt_installed
+from sad_runtime.engines.cache import check_only_ours_may_write
 from sad_runtime.engines.job import Progress
 from sad_runtime.engines.room import EngineRoom
 from sad_runtime.engines.settings import EngineKind
@@ -45,9 +46,11 @@ def build_only(config: StationConfig, bundle: Path | None) -> list[Made]:
     """
     backend = engine_backend(config.backend)
     models = [(number, found.model(config.precision)) for number, found in _bundles(config, bundle)]
-    room = engine_room(backend, engines_in(state_root(config), config.engines))
+    engines = engines_in(state_root(config), config.engines)
+    room = engine_room(backend, engines)
     if room is None:
         raise UsageError(f"--build-only: {backend} needs no engine, so there is nothing to build")
+    check_only_ours_may_write(Path(str(engines.folder)), strict=bool(config.trust))
     return [_made(room, number, config.precision, model) for number, model in models]
 
 

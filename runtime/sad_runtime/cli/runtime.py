@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sad_runtime.backends.table import check_installed
 from sad_runtime.cli.build_only import build_only, table
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.cli.selftest import selftest
+from sad_runtime.engines.api import EXTRAS
+from sad_runtime.engines.cache import check_only_ours_may_write
 from sad_runtime.errors import UsageError
 from sad_runtime.presets import preset_path
 from sad_runtime.schema import parse, read_yaml
@@ -46,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.limit < 0:
         raise UsageError("--limit: 1 part or more; 0 goes on until the end")
+    _check_mode(arguments)
     if arguments.selftest:
         configuration = _configuration(arguments)
         return selftest(configuration, arguments.bundle, as_json=arguments.json, serials=arguments.serials)
@@ -55,7 +59,10 @@ def _run(arguments: argparse.Namespace) -> int:
         print(table(build_only(_configuration(arguments), arguments.bundle)))
         return 0
     selection = selected(_configuration(arguments), arguments.bundle, arguments.threshold)
+    if selection.recipe.backend.partition(":")[0] in EXTRAS:
+        check_only_ours_may_write(Path(str(selection.config.engines.folder)), strict=bool(selection.config.trust))
     if arguments.check:
+        check_installed(selection.recipe.backend)
         print(f"{PROG}: station {selection.config.station} is in order; nothing was opened")
         return 0
     selection.folder.make()
@@ -68,6 +75,18 @@ def _run(arguments: argparse.Namespace) -> int:
         threading.excepthook = before
     print(station.tally.table(), file=sys.stderr)
     return 0
+
+
+def _check_mode(arguments: argparse.Namespace) -> None:
+    """Nothing that was asked for is silently left out."""
+    modes = {"--selftest": arguments.selftest, "--build-only": arguments.build_only, "--check": arguments.check}
+    asked = [name for name, on in modes.items() if on]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)}: one at a time, please")
+    for_running = {"--limit": bool(arguments.limit), "--threshold": arguments.threshold is not None}
+    for flag, given in for_running.items():
+        if given and (arguments.selftest or arguments.build_only):
+            raise UsageError(f"{flag} says nothing to {asked[0]}; leave it out")
 
 
 def _ran(selection: Selection, stop: threading.Event, limit: int) -> Station:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sad_runtime.backends.table import chosen_backend
 from sad_runtime.cli.command import version
 from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import UsageError
@@ -56,6 +57,8 @@ def _wish(config: StationConfig, named: Path | None, serials: bool) -> Wish:
     """The bundle named, else the station's as a start would take it."""
     from sad_runtime.station.selection import engines_in, state_root, wanted_recipe
 
+    if config.backend != "auto":
+        chosen_backend(config.backend)  # every engine is tried; a name that is none is said all the same
     bundle, why = named, ""
     try:
         bundle = Path(wanted_recipe(config, named, Path.cwd())[1].bundle)
@@ -70,4 +73,5 @@ def _wish(config: StationConfig, named: Path | None, serials: bool) -> Wish:
         trust=config.trust,
         threads=config.threads,
         serials=serials,
+        precision=config.precision,
     )

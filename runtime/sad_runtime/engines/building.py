@@ -1,4 +1,4 @@
-"""The process that builds one engine: `python -m sad_runtime.engines.building JOB`, started by child.py only.
+"""The process that builds one engine: started by child.py only.
 
 It reads the model from one inherited file and writes the engine to another, so nothing is left behind however it
 ends. It dies with the thread that started it, gives way to the line's own work, and says what happens in JSON lines.
@@ -20,6 +20,7 @@ from sad_runtime.engines.build import engine_from_onnx
 from sad_runtime.engines.gpu import use_gpu
 from sad_runtime.engines.job import Job, Line
 from sad_runtime.errors import SadError
+from sad_runtime.files import reason_of
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 10
@@ -70,11 +71,14 @@ def main(argv: list[str]) -> int:
             int8_table=_read(job.int8_table),
             watch=lines.step,
         )
+        _write(job.engine, built.engine)
+        _write(job.timing, built.timing)
     except SadError as error:
         lines.say(Line(say="failed", text=str(error)))
         return FAILED
-    _write(job.engine, built.engine)
-    _write(job.timing, built.timing)
+    except OSError as error:
+        lines.say(Line(say="failed", text=f"{job.kind}: the engine cannot be written ({reason_of(error)})"))
+        return FAILED
     return 0
 
 

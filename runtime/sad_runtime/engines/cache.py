@@ -11,6 +11,8 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
+import stat
 import statistics
 import tempfile
 import time
@@ -32,6 +34,14 @@ SUFFIX = ".engine"
 LOOK_AGAIN_S = 0.2
 LIKE_SIZE = 5.0
 """An int8 file is a quarter of its fp32 one."""
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+HALF_WRITTEN = re.compile(r"\.(?:[0-9a-f]{12}-[a-z_]+-[0-9a-f]{20}\.engine|[0-9a-f]{20}\.timing)\.[^.]+\.tmp")
+"""What a process that was killed while it wrote leaves behind: see files.write_atomically."""
+HALF_WRITTEN_S = 3600.0
+"""Nothing is written for so long."""
+TIMING = re.compile(r"[0-9a-f]{20}\.timing")
+TIMINGS_KEPT = 4
+"""One for each TensorRT on each GPU with each driver; those of drivers that are gone are of no use."""
 
 
 class Header(Strict):
@@ -47,7 +57,7 @@ class EngineCache:
 
     def __init__(self, folder: Path, max_mb: int) -> None:
         """Makes the folder. Raises UsageError where nothing can be written, before anything is built for it."""
-        self.folder = made_folder(folder)
+        self.folder = _own_folder(folder)
         self._max_bytes = max_mb << 20
         try:
             with tempfile.TemporaryFile(dir=folder) as probe:
@@ -84,6 +94,7 @@ class EngineCache:
         path = self._path(key)
         write_atomically(path, MARK + header.model_dump_json().encode() + b"\n" + engine)
         self._make_room(path)
+        self._remove_half_written()
 
     def forget(self, key: EngineKey) -> None:
         _remove(self._path(key))
@@ -98,6 +109,7 @@ class EngineCache:
     def keep_timing(self, key: EngineKey, timing: bytes) -> None:
         if timing:
             write_atomically(self._timing_path(key), timing)
+            _keep_newest([path for path in self.folder.iterdir() if TIMING.fullmatch(path.name)], TIMINGS_KEPT)
 
     def estimate_s(self, key: EngineKey) -> float | None:
         """What a build will take by those of the same TensorRT on the same GPU, per byte of the model. None without
@@ -130,9 +142,9 @@ class EngineCache:
         return self.folder / f"{key.box}.timing"
 
     def _make_room(self, newest: Path) -> None:
-        """The least recently used go first; the newest stays, whatever its size."""
+        """The least recently used go first; the newest stays, whatever its size. So do files that are not ours."""
         files = []
-        for path in self.folder.glob(f"*{SUFFIX}"):
+        for path in filter(_is_our_engine, self.folder.glob(f"*{SUFFIX}")):
             with suppress(OSError):  # another process removed it
                 found = path.stat()
                 files.append((found.st_mtime_ns, found.st_size, path))
@@ -146,6 +158,54 @@ class EngineCache:
                 total -= size
         if total > self._max_bytes:
             log.warning("%s: this engine alone is larger than engines.max_mb %d", newest, self._max_bytes >> 20)
+
+    def _remove_half_written(self) -> None:
+        for path in self.folder.iterdir():
+            if HALF_WRITTEN.fullmatch(path.name):
+                with suppress(OSError):  # another process removed it, or has just written it
+                    if time.time() - path.stat().st_mtime > HALF_WRITTEN_S:
+                        _remove(path)
+
+
+def check_only_ours_may_write(folder: Path, *, strict: bool) -> None:
+    """Whoever may write an engine runs code in the runtime. Raises UsageError with `strict`, else warns."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return  # it is made by EngineCache, for its owner to write
+    if not mode & OTHERS_MAY_WRITE:
+        return
+    text = (
+        f"{folder}: others may write engines here (mode {stat.S_IMODE(mode):04o}), and an engine is run as it is. "
+        f"Run: chmod go-w {folder}"
+    )
+    if strict:
+        raise UsageError(f"{text}. Without that, trusting only signed bundles is worth nothing")
+    log.warning("%s", text)
+
+
+def _own_folder(folder: Path) -> Path:
+    """A new one is for its owner to write, whatever the umask."""
+    if folder.exists():
+        return made_folder(folder)
+    made = made_folder(folder)
+    with suppress(OSError):  # a file system without modes
+        made.chmod(stat.S_IMODE(made.stat().st_mode) & ~OTHERS_MAY_WRITE)
+    return made
+
+
+def _keep_newest(paths: list[Path], count: int) -> None:
+    aged = []
+    for path in paths:
+        with suppress(OSError):  # another process removed it
+            aged.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(aged, reverse=True)[count:]:
+        _remove(path)
+
+
+def _is_our_engine(path: Path) -> bool:
+    header = _header_of(path)
+    return header is not None and path.name == f"{header.key.name}{SUFFIX}"
 
 
 def _parted(data: bytes) -> tuple[Header | None, bytes]:

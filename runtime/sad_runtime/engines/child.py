@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,12 +25,18 @@ from pydantic import ValidationError
 from sad_runtime.engines.build import Built
 from sad_runtime.engines.job import Job, Line, Progress
 from sad_runtime.engines.settings import EngineKind, EngineSettings
-from sad_runtime.errors import BackendError
+from sad_runtime.errors import BackendError, UsageError
+from sad_runtime.files import reason_of
 
 log = logging.getLogger("sad.tensorrt")
 TELL_EVERY_S = 1.0
 STDERR_TAIL = 600
 CHILD = "sad_runtime.engines.building"
+START = (
+    "import runpy, sys; sys.path[:] = [path for path in sys.path if path]; "  # no file beside the user is imported
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+DYING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,17 @@ class Order:
 def built_in_child(order: Order, folder: Path, tell: Callable[[Progress], None] | None = None) -> Built:
     """`folder`: where there is room for the engine while it is made. `tell` is called about once a second.
 
-    Raises BackendError with the reason of TensorRT, or with how the process ended.
+    Raises BackendError with the reason of TensorRT, with how the process ended or that it took longer than
+    `build_limit_s`; UsageError where the disk is full.
     """
     with ExitStack() as stack:
-        model, timing, table, engine, errors = (
-            stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in "12345"
-        )
-        for file, data in ((model, order.model), (timing, order.timing), (table, order.int8_table)):
-            file.write(data)
-            file.flush()
-        reader, writer = os.pipe()
+        with _room_for(folder):
+            model, timing, table, engine, errors = (
+                stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0)) for _ in "12345"
+            )
+            for file, data in ((model, order.model), (timing, order.timing), (table, order.int8_table)):
+                _write(file, data)
+            reader, writer = os.pipe()
         stack.callback(os.close, reader)
         try:
             job = Job(
@@ -70,21 +77,31 @@ def built_in_child(order: Order, folder: Path, tell: Callable[[Progress], None] 
                 int8_table=table.fileno(),
                 lines=writer,
             )
-            process = stack.enter_context(_started(job, errors))
+            with _room_for(folder):
+                process = _started(job, errors)
         finally:
             os.close(writer)
         stack.callback(_ended, process)
-        failure = _listen(reader, order.estimate_s, tell)
-        code = process.wait()
-        if failure or code:
-            raise BackendError(failure or _how_it_ended(order.kind, code, _tail(errors)))
-        return Built(_whole(engine), _whole(timing))
+        failure = _listen(reader, order, tell)
+        code = _exit_code(process, order.kind)
+        with _room_for(folder):
+            if failure or code:
+                raise BackendError(failure or _how_it_ended(order.kind, code, _tail(errors)))
+            return Built(_whole(engine), _whole(timing))
+
+
+@contextmanager
+def _room_for(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{folder}: no engine can be built here ({reason_of(error)})") from None
 
 
 def _started(job: Job, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C reaches the parent alone, which then ends the child."""
     return subprocess.Popen(
-        [sys.executable, "-m", CHILD, job.model_dump_json()],
+        [sys.executable, "-c", START, CHILD, job.model_dump_json()],
         stdin=subprocess.DEVNULL,
         stdout=errors,
         stderr=errors,
@@ -94,11 +111,25 @@ def _started(job: Job, errors: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
+    """One that waits inside a driver does not die of it, and is left behind: the station goes on."""
+    if process.poll() is not None:
+        return
+    process.kill()
+    try:
+        process.wait(DYING_S)
+    except subprocess.TimeoutExpired:
+        log.error("the engine builder (process %d) does not end, and is left behind", process.pid)
 
 
-def _listen(reader: int, estimate_s: float | None, tell: Callable[[Progress], None] | None) -> str:
+def _exit_code(process: subprocess.Popen[bytes], kind: EngineKind) -> int:
+    """It has closed its end, so it ends any moment, unless a driver holds it."""
+    try:
+        return process.wait(DYING_S)
+    except subprocess.TimeoutExpired:
+        raise BackendError(f"{kind}: the process that built the engine does not end; the GPU driver holds it") from None
+
+
+def _listen(reader: int, order: Order, tell: Callable[[Progress], None] | None) -> str:
     """Until the child has closed its end. Returns its own word on why it failed, if it did."""
     begin_s = told_s = time.monotonic()
     share: float | None = None
@@ -111,9 +142,14 @@ def _listen(reader: int, estimate_s: float | None, tell: Callable[[Progress], No
         elif line is not None:
             share, text = line.share, line.text
         now_s = time.monotonic()
+        if now_s - begin_s > order.settings.build_limit_s:
+            raise BackendError(
+                f"{order.kind}: no engine after {now_s - begin_s:.0f} s, so the build was ended (at: {text}). Is the "
+                "GPU still there (nvidia-smi)? A model that takes longer needs a larger engines.build_limit_s"
+            )
         if tell is not None and now_s - told_s >= TELL_EVERY_S:
             told_s = now_s
-            tell(Progress(now_s - begin_s, estimate_s, share, text))
+            tell(Progress(now_s - begin_s, order.estimate_s, share, text))
     return failure
 
 
@@ -150,6 +186,13 @@ def _tail(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - STDERR_TAIL))
     return " ".join(errors.read().decode("utf-8", "replace").split())
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    """All of it: an unbuffered file may take a part, and a buffered one fails again when it is closed."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _whole(file: IO[bytes]) -> bytes:

@@ -8,6 +8,9 @@ from sad_runtime.engines.gpu import Gpu
 from sad_runtime.engines.settings import EngineKind, EngineSettings
 from sad_runtime.schema import Strict
 
+BUILDER = 1
+"""Counts up whenever build.py makes another engine of the same file, so that those built before are not taken."""
+
 
 class EngineKey(Strict):
     """The shape is in the model, and so is the precision. A TensorRT-RTX engine that was built without a GPU runs on
@@ -26,6 +29,8 @@ class EngineKey(Strict):
     dla_core: int | None
     int8_table: str
     """SHA-256 of the calibration table, empty without one."""
+    builder: int
+    """The BUILDER of the sad that built it."""
 
     @property
     def name(self) -> str:
@@ -55,4 +60,5 @@ def key_of(
         optimisation_level=settings.optimisation_level,
         dla_core=settings.dla_core,
         int8_table=hashlib.sha256(int8_table).hexdigest() if int8_table else "",
+        builder=BUILDER,
     )

@@ -15,7 +15,7 @@ from sad_runtime.engines.gpu import Gpu, gpu_found
 from sad_runtime.engines.job import Progress
 from sad_runtime.engines.key import EngineKey, key_of
 from sad_runtime.engines.settings import EngineKind, EngineSettings
-from sad_runtime.errors import UsageError
+from sad_runtime.errors import BackendError, SadError, UsageError
 
 log = logging.getLogger("sad.engines")
 
@@ -45,6 +45,11 @@ class EngineRoom:
         begin_s = time.monotonic()
 
         def waiting(seconds: float) -> None:
+            if seconds > self._settings.build_limit_s:
+                raise BackendError(
+                    f"{self.kind}: another process builds this engine for {seconds:.0f} s now, longer than "
+                    "engines.build_limit_s. Does it hang? End it, and start again"
+                )
             if tell is not None:
                 tell(Progress(seconds, self._cache.estimate_s(key), None, "another process builds this engine"))
 
@@ -77,7 +82,10 @@ class EngineRoom:
         begin_s = time.monotonic()
         built = built_in_child(order, self._cache.folder, tell)
         self._cache.write(key, built.engine, time.monotonic() - begin_s)
-        self._cache.keep_timing(key, built.timing)
+        try:
+            self._cache.keep_timing(key, built.timing)
+        except SadError as error:
+            log.warning("the engine is kept, what TensorRT learnt for the next build is not: %s", error)
         return built.engine
 
     def _key(self, model: bytes) -> EngineKey:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sad_runtime.backends.table import GPU_BACKENDS
-from sad_runtime.bundle import Bundle, read_bundle
+from sad_runtime.bundle import Bundle, read_bundle, sha256_hex
 from sad_runtime.cuda.table import MEMORIES
 from sad_runtime.engines.api import tensorrt_installed
 from sad_runtime.engines.settings import EngineSettings
@@ -38,6 +38,8 @@ class Wish:
     trust: Sequence[str] = ()
     threads: int = 0
     serials: bool = False
+    precision: str | None = None
+    """What the station runs; None: not known."""
 
 
 def lines_of(wish: Wish) -> Iterator[Line]:
@@ -74,11 +76,20 @@ def _on_bundle(wish: Wish, settings: dict[str, Any], gpu: str | None) -> Iterato
         yield line.model_copy(update={"gate": isinstance(error, GateFailed)})
         return
     yield _told(bundle)
+    if wish.precision is not None and wish.precision not in bundle.manifest.precisions:
+        have = ", ".join(sorted(bundle.manifest.precisions))
+        yield bad("precision", f"no {wish.precision} model in this bundle", f"Ask for one it has ({have}).")
+    identity = sha256_hex(bundle.digests)
     for engine in _engines(gpu):
         for precision in sorted(bundle.manifest.precisions):
             limit_s = BUILDING_S if engine.startswith("tensorrt") else 2 * QUICK_S
             arguments = [str(wish.bundle.absolute()), precision, engine, wish.threads, settings]
-            yield from in_child(f"{engine} {precision}", f"{HERE}.golden:golden_lines", arguments, limit_s=limit_s)
+            yield from in_child(
+                f"{engine} {precision}",
+                f"{HERE}.golden:golden_lines",
+                [*arguments, list(wish.trust), identity],
+                limit_s=limit_s,
+            )
 
 
 def _engines(gpu: str | None) -> list[str]:

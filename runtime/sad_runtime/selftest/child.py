@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from sad_runtime.errors import MissingExtra, SadError
+from sad_runtime.errors import GateFailed, MissingExtra, SadError
 from sad_runtime.selftest.line import Line, absent, bad
 
 START = (
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     except MissingExtra as error:
         lines = [absent(about, str(error))]
     except SadError as error:
-        lines = [bad(about, str(error), "")]
+        lines = [bad(about, str(error), "").model_copy(update={"gate": isinstance(error, GateFailed)})]
     except Exception as error:  # noqa: BLE001  whatever a foreign package raises is what is being asked for
         lines = [raised(about, error)]
     Path(result).write_text(json.dumps([line.model_dump() for line in lines]), encoding="utf-8")

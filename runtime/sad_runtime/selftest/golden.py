@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,34 @@ import numpy as np
 
 from sad_runtime.backends.base import Backend
 from sad_runtime.backends.table import backend_for
-from sad_runtime.bundle import Bundle, read_bundle
+from sad_runtime.bundle import Bundle, read_bundle, sha256_hex
 from sad_runtime.engines.settings import EngineSettings
+from sad_runtime.errors import GateFailed
 from sad_runtime.golden import Replayed, replayed
 from sad_runtime.selftest.line import Line, bad, ok, warn
+from sad_runtime.signing_keys import trusted_keys
 
 RUNS = 50
 AT_MOST_S = 10.0
 
 
-def golden_lines(path: str, precision: str, engine: str, threads: int, settings: dict[str, object]) -> list[Line]:
-    """The whole way of a station's start: build or load, prove, then time it."""
-    bundle = read_bundle(Path(path))
+def golden_lines(
+    path: str,
+    precision: str,
+    engine: str,
+    threads: int,
+    settings: dict[str, object],
+    trust: Sequence[str],
+    identity: str,
+) -> list[Line]:
+    """The whole way of a station's start: build or load, prove, then time it.
+
+    `identity`: SHA-256 of the digest list of the bundle that is reported on. Raises GateFailed where another lies
+    there by now, or one that none of `trust` signed.
+    """
+    bundle = read_bundle(Path(path), trusted_keys(trust))
+    if sha256_hex(bundle.digests) != identity:
+        raise GateFailed(f"{path}: another bundle lies here since the self-test began; run it again")
     about = f"{engine} {precision}"
     engines = EngineSettings.model_validate(settings)
     begin = time.perf_counter()

@@ -38,10 +38,10 @@ class _Cancelled(Exception):
 class EngineBuild:
     """One build under way, from the moment this is made."""
 
-    def __init__(self, recipe: Recipe, room: EngineRoom, tell: Callable[..., None]) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, room: EngineRoom, tell: Callable[..., None], *, again: bool = False) -> None:
+        """`again`: the engine that was there could not be used; what is built now is the last try."""
+        self.recipe, self.room, self.again = recipe, room, again
         self.error: SadError | None = None
-        self._room = room
         self._tell = tell
         self._told_s = 0.0
         self._over, self._cancelled = threading.Event(), threading.Event()
@@ -53,6 +53,14 @@ class EngineBuild:
     def ready(self) -> bool:
         """The engine is in the cache."""
         return self._over.is_set() and self.error is None and not self._cancelled.is_set()
+
+    @property
+    def under_way(self) -> bool:
+        return not self._over.is_set() and not self._cancelled.is_set()
+
+    def serves(self, recipe: Recipe) -> bool:
+        """Whether what is being built is the engine of `recipe` too."""
+        return self.under_way and (self.recipe.digest, self.recipe.backend) == (recipe.digest, recipe.backend)
 
     def wait(self, seconds: float) -> bool:
         """Whether it is over, one way or the other."""
@@ -66,7 +74,7 @@ class EngineBuild:
     def _work(self) -> None:
         begin_s = time.monotonic()
         try:
-            self._room.engine(self.recipe.bundle.model(self.recipe.precision), self._progress)
+            self.room.engine(self.recipe.bundle.model(self.recipe.precision), self._progress)
         except _Cancelled:
             log.info("the build of recipe %d was given up", self.recipe.id)
         except (SadError, OSError) as error:
@@ -85,11 +93,12 @@ class EngineBuild:
         if now_s - self._told_s < TELL_EVERY_S:
             return
         self._told_s = now_s
+        so_far = f"{progress.text}, {progress.elapsed_s:.0f} s so far"
         about = f", about {progress.estimate_s:.0f} s in all" if progress.estimate_s else ""
         self._tell(
             "building",
             "info",
-            f"building the engine of recipe {self.recipe.id}: {progress.elapsed_s:.0f} s so far{about}",
+            f"building the engine of recipe {self.recipe.id}: {so_far}{about}",
             elapsed_s=round(progress.elapsed_s, 1),
             estimate_s=progress.estimate_s,
             share=progress.share,
@@ -114,7 +123,9 @@ def engine_room(backend: str, engines: EngineSettings) -> EngineRoom | None:
     for kind in get_args(EngineKind):
         if kind == name:
             return EngineRoom(
-                kind, folder, engines.model_copy(update={"device": int(option)} if option.isdecimal() and option.isascii() else {})
+                kind,
+                folder,
+                engines.model_copy(update={"device": int(option)} if option.isdecimal() and option.isascii() else {}),
             )
     return None
 
@@ -129,11 +140,11 @@ def stand_ins(recipe: Recipe, history: Path) -> Iterator[Recipe]:
 def fast_enough(inspector: Inspector, recipe: Recipe) -> bool:
     """Whether every golden picture is judged well within the deadline, on the opened and warm `inspector`."""
     limit_ms = DEADLINE_SHARE * recipe.deadline_ms
-    for golden in recipe.bundle.manifest.golden:
+    for golden in recipe.golden:
         picture = picture_in(recipe.bundle, golden.file)
         prover = inspector_for(picture, inspector.backend, recipe.bundle, recipe.precision)
         took_ms = sum(prover.inspect(picture).latency_ms.values())
         if took_ms > limit_ms:
             log.warning("%s takes %.0f ms a part, of a deadline of %d ms", recipe.backend, took_ms, recipe.deadline_ms)
             return False
-    return bool(recipe.bundle.manifest.golden)
+    return bool(recipe.golden)

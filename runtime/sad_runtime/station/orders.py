@@ -1,7 +1,8 @@
 """What the command socket asks for, turned into what the station does. Called in the feed's command thread.
 
 Every trigger that is understood gets a decision, also one that is refused. The reply to `recipe` comes when the
-change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online.
+change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online. A change-over
+that was answered with "no" for want of time does not take place later.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sad_runtime.station.station import Station
 
 CHANGE_OVER_S = 120.0
+SWAP_S = 10.0
+"""For a change-over that cannot be withdrawn any more: only the old engine has still to go."""
 BACKLOG_S = 0.05
 """Triggers read so soon after a change-over were sent during it: nobody knows how old they are."""
 
@@ -76,13 +79,16 @@ class Orders:
         try:
             while not outcome.done() and time.monotonic() < end_s:
                 if self._station.standing.stop.is_set():
+                    outcome.cancel()
                     return "the station stops"
                 wait([outcome], TICK_S)
-            outcome.result(0)
+            if outcome.cancel():
+                return f"recipe {recipe} was not loaded within {CHANGE_OVER_S:.0f} s; the order is withdrawn"
+            outcome.result(SWAP_S)
         except SadError as error:
             return str(error)
         except FutureTimeout:
-            return f"recipe {recipe} was not loaded within {CHANGE_OVER_S:.0f} s"
+            return f"recipe {recipe} was being put in force when its time was up; see the recipe in the heartbeat"
         finally:
             self._backlog_until_s = time.monotonic() + BACKLOG_S
         return None

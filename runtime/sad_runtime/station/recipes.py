@@ -12,18 +12,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import backend_for, bound_name, chosen_backend
+from sad_runtime.backends.tensorrt import TensorRTBackend
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.decide import Thresholds
-from sad_runtime.engines.settings import EngineSettings
+from sad_runtime.engines.settings import EngineKind, EngineSettings
 from sad_runtime.errors import BundleError, GateFailed
 from sad_runtime.golden import replayed
 from sad_runtime.inspector import Inspector
-from sad_runtime.manifest import Roi
+from sad_runtime.manifest import Golden, Roi
 from sad_runtime.signing_keys import trusted_keys
 from sad_runtime.station.answers import Judge
 from sad_runtime.station.config import RecipeConfig, StationConfig
@@ -58,6 +60,16 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of the model file in use."""
         return self.bundle.precision(self.precision).sha256
+
+    @property
+    def golden(self) -> list[Golden]:
+        """The golden pictures that prove the model file in use."""
+        return [golden for golden in self.bundle.manifest.golden if self.precision in golden.verdict]
+
+    @property
+    def needs_proof(self) -> bool:
+        """An engine built on this box, or a stand-in that nobody asked for: never trusted unseen."""
+        return self.degraded or self.backend.partition(":")[0] in get_args(EngineKind)
 
     def judge(self) -> Judge:
         return Judge(
@@ -126,10 +138,16 @@ def calibration_scores(bundle: Bundle, precision: str) -> list[float]:
 
 @contextmanager
 def opened(recipe: Recipe, *, threads: int = 0, engines: EngineSettings | None = None) -> Iterator[Inspector]:
-    """The recipe's inspector, proved and warmed up. Raises BackendError, MissingExtra or GateFailed."""
+    """The recipe's inspector, proved and warmed up. Raises BackendError, MissingExtra or GateFailed.
+
+    Builds no engine: EngineMissing says that one has to be built first.
+    """
+    check_provable(recipe)
     bundle = recipe.bundle
     model, spec = bundle.model(recipe.precision), bundle.manifest.input
     backend = backend_for(recipe.backend, model, spec, threads=threads, engines=engines)
+    if isinstance(backend, TensorRTBackend):
+        backend.may_build = False  # it would stop the loop for minutes; EngineBuild does it beside the line
     with ExitStack() as stack:
         inspector = stack.enter_context(
             Inspector(
@@ -141,13 +159,30 @@ def opened(recipe: Recipe, *, threads: int = 0, engines: EngineSettings | None =
             )
         )
         if not recipe.simulated:
-            prove(inspector, bundle, recipe.precision)
+            count = prove(inspector, bundle, recipe.precision)
+            log.info("golden check of %s: %d pictures, all as at export", recipe.backend, count)
         backend.warm_up()
         yield inspector
 
 
-def prove(inspector: Inspector, bundle: Bundle, precision: str) -> None:
-    """Inspects the golden pictures. Raises GateFailed where a verdict or score is not the one of the export."""
+def check_provable(recipe: Recipe) -> None:
+    """Raises GateFailed for a recipe that has to prove itself and has no golden picture to do it with."""
+    if recipe.golden:
+        return
+    nothing = (
+        f"{recipe.bundle.path} has no golden pictures for {recipe.precision}: nothing proves {recipe.backend} here"
+    )
+    if recipe.needs_proof:
+        raise GateFailed(f"{nothing}. Export again with this precision, or take --backend onnxruntime")
+    if not recipe.simulated:
+        log.warning("%s", nothing)
+
+
+def prove(inspector: Inspector, bundle: Bundle, precision: str) -> int:
+    """Inspects the golden pictures and says how many there were.
+
+    Raises GateFailed where a verdict or score is not the one of the export.
+    """
     count = 0
     for shown in replayed(inspector.backend, bundle, precision):
         if not shown.fits:
@@ -158,7 +193,4 @@ def prove(inspector: Inspector, bundle: Bundle, precision: str) -> None:
                 "or export again."
             )
         count += 1
-    if count:
-        log.info("golden check: %d pictures, all as at export", count)
-    else:
-        log.warning("%s has no golden pictures for %s: nothing proves this engine", bundle.path, precision)
+    return count

@@ -62,7 +62,7 @@ class Station:
         self._sight = Sight(camera, config.camera.silent_after_s)
         self._name, self._limit = config.station, limit
         self._ticks = itertools.count(1)
-        self._since_ns = 0
+        self._since_ns, self._told_from_ns = 0, 0
         self._ended = False
         self._last_trouble: Reason | None = None
         self._opened = ExitStack()
@@ -84,7 +84,19 @@ class Station:
     # -- the loop
 
     def run(self) -> None:
-        """Returns at the regular end of the source, after `limit` parts, or when the station is to stop."""
+        """Returns at the regular end of the source, after `limit` parts, or when the station is to stop.
+
+        Raises DeviceLost, told as an event, when this process gets nothing more from the GPU: a supervisor is to start
+        a new one.
+        """
+        try:
+            self._run()
+        except DeviceLost as error:
+            self.standing.enter(State.ERROR)
+            self._tell("device_lost", "error", str(error))
+            raise
+
+    def _run(self) -> None:
         self.standing.enter(State.PREOPERATIONAL)
         with ticking(self.feed.tick):
             self._sight.open()
@@ -133,9 +145,12 @@ class Station:
     def _free_part(self) -> Part | None:
         """The next picture as a part. It starts at its capture."""
         frame = self._grab(TICK_S)
-        if frame is None or frame.mono_ns < self._since_ns:
+        if frame is None or frame.mono_ns < self._told_from_ns:
             return None
         part = Part(frame.mono_ns, self.changes.recipe.deadline_ms, frame=frame, stage=Stage.INSPECTING)
+        if frame.mono_ns < self._since_ns:
+            self.intake.refuse(part, Reason.NOT_ONLINE)
+            return None
         part.latency_ms = {"wait": part.age_ms(), "grab": frame.grab_ms}
         self.intake.watch(part)
         return part
@@ -191,10 +206,8 @@ class Station:
             return self._trouble(Reason.INCOMPLETE, str(error))
         except BackendError as error:
             return self._trouble(Reason.INFERENCE_ERROR, str(error))
-        except DeviceLost as error:  # this process cannot infer any more: a supervisor is to start a new one
+        except DeviceLost:
             self._answer(part, invalid(Reason.INFERENCE_ERROR))
-            self.standing.enter(State.ERROR)
-            self._tell("device_lost", "error", str(error))
             raise
         except Exception as error:
             log.exception("inspection failed")  # the edge of the process: whatever it was, the part is INVALID
@@ -228,9 +241,13 @@ class Station:
 
     # -- when the line does not run
 
-    def _to_work(self) -> None:
-        """Into the state of an idle or a running line; pictures taken before this moment do not count."""
+    def _to_work(self, told_from_ns: int | None = None) -> None:
+        """Into the state of an idle or a running line; pictures taken before this moment do not count.
+
+        In free run those taken since `told_from_ns` are answered all the same, as not online.
+        """
         self._since_ns = time.monotonic_ns()
+        self._told_from_ns = self._since_ns if told_from_ns is None else told_from_ns
         idle = self.trigger.mode is TriggerMode.SOFTWARE
         self.standing.enter(State.READY if idle else State.CONTINUOUS_EXECUTION)
 
@@ -257,13 +274,15 @@ class Station:
             self._to_work()
 
     def _change_over(self) -> None:
+        """The line goes on through the move to an engine that is now built: nobody ordered it, so nobody waits."""
+        told_from_ns = None if self.changes.commanded or self.standing.paused else time.monotonic_ns()
         self.standing.enter(State.PREOPERATIONAL)
         self.intake.refuse_waiting(Reason.NOT_ONLINE)
         with ticking(self.feed.tick):
             self.changes.carry_out(self._tell)
         self.standing.recipe = self.changes.recipe
         self.equipment.answers.judge = self.changes.recipe.judge()
-        self._to_work()
+        self._to_work(told_from_ns)
 
     def _lose_sight(self, why: str, waiting: Part | None) -> None:
         """Error until the camera delivers again. Parts that wait for a picture are told at once that there is none."""

@@ -67,8 +67,7 @@ def test_the_emulation_shows_an_overflow_that_widened_engines_hide() -> None:
         if tensor.name == "w_stem":
             scaled = onnx.numpy_helper.to_array(tensor) * np.float32(1e5)
             tensor.CopyFrom(onnx.numpy_helper.from_array(scaled, "w_stem"))
-    found = ran(rounded(model, ["down", "relu_a"]), picture())
-    assert not np.isfinite(found["score"]).all() or float(found["score"][0]) > 1e4
+    assert np.isfinite(ran(model, picture())["score"]).all()
     assert np.isinf(ran(rounded(model, ["relu_a"]), picture(), "a")["a"]).any()
 
 

@@ -33,16 +33,16 @@ def test_anomalies_are_as_many_as_good_parts_and_none_is_a_good_part(
     made: Material, training: NDArray[np.uint8]
 ) -> None:
     assert len(made.goods) == min(MOST_FOR_RANGES, PICTURES)
-    assert 0.8 * len(made.goods) <= len(made.anomalies) <= len(made.goods)
-    assert not any(within(anomaly, training) for anomaly in made.anomalies)
-    assert all(anomaly.dtype == np.uint8 and anomaly.shape == (64, 64, 3) for anomaly in made.anomalies)
+    assert 0.8 * len(made.goods) <= len(made.odd) <= len(made.goods)
+    assert not any(within(anomaly, training) for anomaly in made.odd)
+    assert all(anomaly.dtype == np.uint8 and anomaly.shape == (64, 64, 3) for anomaly in made.odd)
 
 
 def test_anomalies_reach_further_than_good_parts(made: Material) -> None:
     """Else activations that carry a defect would be clipped."""
     middle = made.goods.mean(axis=0)
     good = [np.abs(one - middle).mean() for one in made.goods]
-    odd = [np.abs(one - middle).mean() for one in made.anomalies]
+    odd = [np.abs(one - middle).mean() for one in made.odd]
     assert max(odd) > max(good)
 
 
@@ -68,11 +68,12 @@ def test_the_users_own_pictures_are_taken_as_they_are(training: NDArray[np.uint8
     given = training[:9] // 2
     made = material_from(training, recipe_for(NsaConfig(), measured_profile(list(training[:8]))), 3, given)
     assert np.array_equal(made.goods, given)
-    assert made.anomalies == []
+    assert made.odd == []
     assert made.trial
+    assert np.array_equal(made.lessons, given)
 
 
 def test_the_same_seed_gives_the_same_pictures(made: Material, training: NDArray[np.uint8]) -> None:
     again = material_from(training, recipe_for(NsaConfig(), measured_profile(list(training[:8]))), seed=3)
-    assert all(np.array_equal(a, b) for a, b in zip(made.anomalies, again.anomalies, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(made.odd, again.odd, strict=True))
     assert np.array_equal(made.goods, again.goods)

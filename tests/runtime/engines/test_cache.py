@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sad_runtime.engines.cache import EngineCache
+from sad_runtime.engines import key as keys_of
+from sad_runtime.engines.cache import EngineCache, check_only_ours_may_write
 from sad_runtime.engines.gpu import NO_GPU, Gpu
 from sad_runtime.engines.key import EngineKey, key_of
 from sad_runtime.engines.settings import EngineSettings
@@ -190,3 +191,73 @@ def test_engines_of_different_keys_are_built_side_by_side(cache: EngineCache) ->
 
     with cache.locked(key(), never), cache.locked(key(model=b"other"), never):
         assert len(list(cache.folder.iterdir())) == 2
+
+
+def test_a_sad_that_builds_otherwise_takes_no_engine_of_an_earlier_one(
+    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write(key(), ENGINE, 1.0)
+    monkeypatch.setattr(keys_of, "BUILDER", keys_of.BUILDER + 1)
+    assert cache.read(key()) is None
+
+
+def test_engines_of_somebody_else_are_never_removed_to_make_room(cache: EngineCache) -> None:
+    foreign = cache.folder / "yolo.engine"
+    foreign.write_bytes(bytes(4 << 20))
+    cache.write(key(model=b"copied"), ENGINE, 1.0)
+    renamed = only_ours(cache, foreign).rename(cache.folder / "by another name.engine")
+    for path in (foreign, renamed):
+        os.utime(path, (1, 1))
+    for number in range(5):
+        cache.write(key(model=bytes([number])), ENGINE, 1.0)
+    assert foreign.exists()
+    assert renamed.exists()
+    assert len(list(cache.folder.glob("*.engine"))) == 2 + 3
+
+
+def only_ours(cache: EngineCache, foreign: Path) -> Path:
+    (path,) = set(cache.folder.glob("*.engine")) - {foreign}
+    return path
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(cache: EngineCache) -> None:
+    left = cache.folder / f".{key().name}.engine.abc_12x9.tmp"
+    fresh = cache.folder / f".{key().name}.engine.abc_12x8.tmp"
+    foreign = cache.folder / ".notes.tmp"
+    for path in (left, fresh, foreign):
+        path.touch()
+    for path in (left, foreign):
+        os.utime(path, (1, 1))
+    cache.write(key(), ENGINE, 1.0)
+    assert [path.exists() for path in (left, fresh, foreign)] == [False, True, True]
+
+
+def test_timing_notes_of_old_drivers_go(cache: EngineCache) -> None:
+    foreign = cache.folder / "lap.timing"
+    foreign.touch()
+    for number in range(8):
+        one = key(version=f"10.{number}.0")
+        cache.keep_timing(one, b"notes")
+        os.utime(cache._timing_path(one), (1000 + number, 1000 + number))
+    kept = [number for number in range(8) if cache.timing(key(version=f"10.{number}.0"))]
+    assert kept == [4, 5, 6, 7]
+    assert foreign.exists()
+
+
+def test_a_folder_that_others_may_write_is_warned_of_and_refused_where_only_signed_bundles_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    umask = os.umask(0o002)
+    try:
+        made = EngineCache(tmp_path / "engines", max_mb=3).folder
+    finally:
+        os.umask(umask)
+    with caplog.at_level(logging.WARNING):
+        check_only_ours_may_write(tmp_path / "none", strict=True)
+        check_only_ours_may_write(made, strict=True)
+        assert caplog.text == ""
+        made.chmod(0o775)
+        check_only_ours_may_write(made, strict=False)
+    assert "mode 0775" in caplog.text
+    with pytest.raises(UsageError, match="chmod go-w"):
+        check_only_ours_may_write(made, strict=True)

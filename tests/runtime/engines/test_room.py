@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -39,6 +40,16 @@ HANGING = """
 import sys, time
 from sad_runtime.engines import building
 building.engine_from_onnx = lambda *_, **__: time.sleep(600)
+sys.exit(building.main(sys.argv[1:]))
+"""
+WITHOUT_ROOM = """
+import sys
+from sad_runtime.engines import building
+from sad_runtime.engines.build import Built
+def full(*_):
+    raise OSError(28, "No space left on device")
+building.engine_from_onnx = lambda *_, **__: Built(b"engine", b"")
+building._write = full
 sys.exit(building.main(sys.argv[1:]))
 """
 OOM_KILLED = """
@@ -230,3 +241,75 @@ def test_the_header_of_an_engine_can_be_read_by_people(room: EngineRoom, tmp_pat
     mark, header = path.read_bytes().split(b"\n", 2)[:2]
     assert mark == b"sad-engine 1"
     assert json.loads(header)["key"]["kind"] == "tensorrt_rtx"
+
+
+def test_packages_beside_the_user_are_not_imported_by_the_builder(
+    room: EngineRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt_rtx.py").write_text("raise RuntimeError('not TensorRT')")
+    monkeypatch.chdir(tmp_path)
+    assert len(room.engine(tiny_onnx())) > 10_000
+
+
+def test_a_builder_that_hangs_is_ended_after_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played_by(monkeypatch, tmp_path, "hanging", HANGING)
+    before = {process.pid for process in psutil.Process().children()}
+    with pytest.raises(BackendError, match=r"no engine after 1 s.*engines\.build_limit_s"):
+        built_in_child(Order("tensorrt_rtx", b"", EngineSettings(build_limit_s=1)), tmp_path)
+    assert {process.pid for process in psutil.Process().children()} == before
+
+
+def test_a_builder_that_cannot_be_killed_is_left_behind_with_a_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(child, "DYING_S", 0.05)
+    with subprocess.Popen(["sleep", "600"]) as process:
+        kill = process.kill
+        monkeypatch.setattr(process, "kill", lambda: None)  # as one that a driver holds
+        with caplog.at_level(logging.ERROR):
+            child._ended(process)
+        kill()
+    assert "does not end, and is left behind" in caplog.text
+
+
+def test_another_process_that_never_ends_its_build_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = EngineRoom("tensorrt_rtx", tmp_path / "engines", EngineSettings(build_limit_s=1))
+
+    def locked(key: object, waiting: Callable[[float], None]) -> None:
+        waiting(0.5)
+        waiting(1.5)
+
+    monkeypatch.setattr(room._cache, "locked", locked)
+    with pytest.raises(BackendError, match="another process builds this engine for 2 s now"):
+        room.engine(tiny_onnx())
+
+
+def test_a_full_disk_is_named_and_not_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played_by(monkeypatch, tmp_path, "full", WITHOUT_ROOM)
+    with pytest.raises(BackendError, match=r"cannot be written .No space left on device") as caught:
+        built_in_child(order(), tmp_path)
+    assert "driver" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_folder_without_room_for_the_model_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(child, "_write", full)
+    with pytest.raises(UsageError, match=r"no engine can be built here .No space left on device"):
+        built_in_child(order(), tmp_path)
+
+
+def test_an_engine_whose_timing_notes_cannot_be_kept_is_built_all_the_same(
+    room: EngineRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(key: object, timing: bytes) -> None:
+        raise UsageError("no space left")
+
+    monkeypatch.setattr(room._cache, "keep_timing", full)
+    with caplog.at_level(logging.WARNING):
+        assert room.engine(tiny_onnx()) == room.cached(tiny_onnx())
+    assert "no space left" in caplog.text
