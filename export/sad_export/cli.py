@@ -99,4 +99,5 @@ def _tell(findings: Findings, engines: Sequence[Built]) -> None:
         print(f"{name:<10} {kilobytes:>8,.0f} kB {one.shipped.latency_ms:>7.1f} ms on {engine}  {one.made.note}")
     if engines:
         print(table(list(engines)))
-    print(f"Next: sad-runtime --camera 0 --bundle {findings.bundle}")
+    precision = " --precision int8" if "int8" in findings.proved else ""
+    print(f"Next: sad-runtime --camera 0 --bundle {findings.bundle}{precision}")
