@@ -230,7 +230,7 @@ def _drops(
         ("AUPRO", aupro_of(reference, pictures), comparison.aupro, limits.aupro_drop),
     ):
         if before is not None and after is not None and before - after > limit:
-            found.append(f"{name} falls by {100 * (before - after):.2f} points, more than {100 * limit:.2g}")
+            found.append(f"{name} falls by {100 * (before - after):.2f} points, more than {100 * limit:.2f}")
     if comparison.score_spearman is not None and comparison.score_spearman < limits.spearman:
         found.append(f"scores rank otherwise (Spearman {comparison.score_spearman:.4f}, at least {limits.spearman:g})")
     return found

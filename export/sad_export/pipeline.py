@@ -133,6 +133,10 @@ def _proved(
         trained=onnx_fp32,
         note=f"fine-tuned in {wish.qat_steps} steps",
     )
+    before, after = models.choice.apart.excess, tuned_models.choice.apart.excess
+    if after >= before:  # layers in float say what the tuned graph says, which is not quite what the trained one says
+        log.warning("fine-tuned INT8 stands further off (excess %.2f, %.2f before): left as trained", after, before)
+        return found, models
     made |= {name: tuned_models.made(name) for name in wish.precisions if name.startswith("int8")}
     return proofs(made, trial), models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from folders import write_picture
 from sad_export import pipeline
 from sad_export.cli import main
-from sad_export.precisions.finetuned import finetuned
+from sad_export.precisions.finetuned import Tuned, finetuned
 from sad_runtime.backends.table import backend_for, installed_backends
 from sad_runtime.bundle import Bundle, read_bundle
 from sad_runtime.engines.room import EngineRoom
@@ -193,3 +194,18 @@ def test_a_number_that_is_none_is_told(flag: str, text: str, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         main(["run", "--int8", flag, text])
     assert f"'{text}'" in capsys.readouterr().err
+
+
+def test_a_fine_tuned_file_that_stands_further_off_does_not_replace_the_other(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ruined(graph: Any, pictures: Any, *, steps: int, **wishes: Any) -> Tuned:
+        spoilt = copy.deepcopy(graph)
+        for weights in spoilt.parameters():
+            weights.data.mul_(1.5)
+        return Tuned(spoilt, before=1.0, after=0.5, steps=steps)
+
+    monkeypatch.setattr(pipeline, "finetuned", ruined)
+    flags = ["--int8", "--json", "--qat-steps", "3", "--min-spearman", "1", "--out", str(tmp_path / "washer.sad")]
+    assert main([str(finished_run), *flags]) == 4
+    assert "fine-tuned" not in json.loads(capsys.readouterr().out)["precisions"]["int8"]["note"]
