@@ -22,8 +22,8 @@ from sad_runtime.backends.driver import Driver, installed_driver, telling
 from sad_runtime.backends.slot import Loaded, Slot
 from sad_runtime.cuda.base import Memory
 from sad_runtime.engines.api import logger, memory_ran_out
-from sad_runtime.engines.settings import EngineKind, EngineSettings
-from sad_runtime.errors import BackendError, SadError, UsageError
+from sad_runtime.engines.settings import EngineKind, EngineSettings, for_option
+from sad_runtime.errors import BackendError, SadError
 
 log = logging.getLogger("sad.tensorrt")
 
@@ -93,12 +93,7 @@ class TensorRTBackend(Backend):
 
     def _settings(self) -> EngineSettings:
         """`tensorrt:1` wins over `engines.device`."""
-        settings = self.engines or EngineSettings()
-        if not self.option:
-            return settings
-        if not (self.option.isascii() and self.option.isdigit()):
-            raise UsageError(f"--backend {self.name}:{self.option}: expected the number of a GPU after the colon")
-        return settings.model_copy(update={"device": int(self.option)})
+        return for_option(self.name, self.option, self.engines or EngineSettings())
 
     def _engine_from(self, driver: Driver) -> bytes:
         if self.may_build:

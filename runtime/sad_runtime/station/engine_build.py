@@ -16,7 +16,7 @@ from typing import get_args
 
 from sad_runtime.engines.job import Progress
 from sad_runtime.engines.room import EngineRoom
-from sad_runtime.engines.settings import EngineKind, EngineSettings
+from sad_runtime.engines.settings import EngineKind, EngineSettings, for_option
 from sad_runtime.errors import BackendError, SadError
 from sad_runtime.files import reason_of
 from sad_runtime.golden import inspector_for, picture_in
@@ -122,11 +122,7 @@ def engine_room(backend: str, engines: EngineSettings) -> EngineRoom | None:
     folder = Path(engines.folder).expanduser() if engines.folder else default_state_root() / "engines"
     for kind in get_args(EngineKind):
         if kind == name:
-            return EngineRoom(
-                kind,
-                folder,
-                engines.model_copy(update={"device": int(option)} if option.isdecimal() and option.isascii() else {}),
-            )
+            return EngineRoom(kind, folder, for_option(kind, option, engines))
     return None
 
 
