@@ -170,13 +170,13 @@ def _layers(findings: Findings) -> str:
     choice = next((one.made.choice for one in findings.proved.values() if one.made.choice), None)
     if choice is None:
         return ""
-    ways = {**choice.methods, f"{choice.method}, as chosen": choice.apart}
+    ways = {**choice.ways, f"{choice.way}, as chosen": choice.apart}
     tried = [
         [name, f"{100 * one.error:.2f} %", f"{one.ranks:.4f}", f"{100 * one.aupro_drop:.2f}", f"{one.excess:.2f}"]
         for name, one in ways.items()
     ]
     rows = [
-        [layer.name, f"{layer.excess:.3f}", f"{100 * layer.macs:.1f} %", "float" if layer.in_float else "INT8"]
+        [layer.name, f"{layer.excess:.3f}", f"{100 * layer.work:.1f} %", "float" if layer.in_float else "INT8"]
         for layer in choice.layers
     ]
     return report.section(

@@ -75,7 +75,8 @@ class InspectionGraph(nn.Module):
             before = (self.spec.height - self.crop_px) // 2
             after = self.spec.height - self.crop_px - before
             heatmap = F.pad(heatmap, (before, after, before, after), value=NEVER)
-        heatmap = heatmap * judged + NEVER * (1 - judged)
+        if judged.numel() > 1:
+            heatmap = heatmap * judged + NEVER * (1 - judged)
         return heatmap.squeeze(1), self._scored(heatmap, seen.score), seen.features.mean((2, 3))
 
     def _scored(self, heatmap: Tensor, score: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Runs the fp32 graph over calibration pictures and keeps a histogram of each tensor asked for, never the tensors.
+"""Runs a graph over calibration pictures and keeps a histogram or means of each tensor asked for, never the tensors.
 
 ONNX Runtime gives the values out as extra outputs of the graph; what is an output it neither drops nor renames,
 however much it optimises the rest.
@@ -56,6 +56,24 @@ def observed(
     return histograms
 
 
+def channel_means(
+    model: bytes, tensors: Sequence[str], pictures: Sequence[NDArray[np.uint8]]
+) -> dict[str, NDArray[np.float64]]:
+    """The mean of each channel (C,) of each of `tensors`, (N, C, H, W) as convolutions make them, over all `pictures`.
+
+    `model`: an ONNX file of batch 1 and any precision. Raises BackendError for a tensor that it does not make,
+    DataError without a picture.
+    """
+    if not pictures:
+        raise DataError("there is no picture to take means of")
+    session = _session(_giving_out(model, list(tensors)), 0, as_it_is=True)
+    sums: dict[str, NDArray[np.float64]] = {}
+    for picture in pictures:
+        for name, values in zip(tensors, _values(session, list(tensors), picture), strict=True):
+            sums[name] = sums.get(name, np.zeros(values.shape[1])) + values.mean(axis=(0, 2, 3), dtype=np.float64)
+    return {name: total / len(pictures) for name, total in sums.items()}
+
+
 def conv_inputs(model: bytes) -> list[str]:
     """The tensors that a Conv takes its data from, in graph order, each once: those that INT8 rounds."""
     graph = _parsed(model).graph
@@ -109,7 +127,8 @@ def _giving_out(model: bytes, tensors: list[str]) -> bytes:
     return bytes(parsed.SerializeToString())
 
 
-def _session(model: bytes, threads: int) -> Any:
+def _session(model: bytes, threads: int, *, as_it_is: bool = False) -> Any:
+    """`as_it_is`: nothing fused; onnxruntime 1.24 loses outputs that lie between Q/DQ pairs it fuses."""
     try:
         onnxruntime = onnxruntime_alone()
     except ImportError:
@@ -118,6 +137,8 @@ def _session(model: bytes, threads: int) -> Any:
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False  # the outputs leave it, so it would only grow
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if as_it_is:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads:
         options.intra_op_num_threads = threads
     try:

@@ -18,7 +18,7 @@ from sad_train.pixels import Picture
 from sad_train.synthesis.cutpaste import CutPasteRecipe, cutpaste
 from sad_train.synthesis.nsa import NsaRecipe
 
-MOST_FOR_RANGES, MOST_FOR_CHOICE = 64, 24
+MOST_FOR_RANGES, MOST_FOR_CHOICE, MOST_FOR_MEANS = 64, 24, 32
 HARD = CutPasteRecipe(area=(0.005, 0.15), aspect=(0.3, 3.3), jitter=0.4)
 """Pastes of all sizes whose colours are shaken four times as strongly as in the paper: far from anything good."""
 
@@ -37,6 +37,12 @@ class Material:
     @property
     def odd(self) -> list[Picture]:
         return [*self.anomalies, *self.extremes]
+
+    @property
+    def evenly(self) -> list[Picture]:
+        """A few of those that ranges are measured on, half of them odd: enough for means."""
+        half = MOST_FOR_MEANS // 2
+        return [*self.goods[:half], *self.odd[:: max(1, len(self.odd) // half)][:half]]
 
     @property
     def lessons(self) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,8 @@ from sad_calibration.int8.amplitude import METHODS
 from sad_calibration.int8.ranges import Ranges, ranges_from_json, ranges_of
 from sad_calibration.int8.tensorrt_table import table_header, tensorrt_table
 from sad_export.parity import Replay, aupro_of, map_difference, replay
-from sad_export.precisions.choice import Apart, Choice, chosen
+from sad_export.precisions.bias_correction import with_corrected_biases
+from sad_export.precisions.choice import Apart, Choice, Way, chosen
 from sad_export.precisions.halved import half_candidates, halved, pairs_between, with_concatenations
 from sad_export.precisions.material import Material
 from sad_export.precisions.quantised import quantised
@@ -98,12 +99,12 @@ class Models:
 
     def tensorrt_table(self, tensorrt: str) -> bytes:
         """The calibration table of the fp32 file for the older, implicit INT8 of TensorRT 8 and 10, by its version."""
-        found = with_concatenations(self._whole, self.ranges.of(self.choice.method))
+        found = with_concatenations(self._whole, self.ranges.of(self.choice.way.method))
         return tensorrt_table(found, header=table_header(tensorrt))
 
     @cached_property
     def choice(self) -> Choice:
-        return chosen(self._split, self.ranges.amplitudes, self._apart_of, METHODS)
+        return chosen(self._split, self._made_int8, self._apart_of, METHODS)
 
     @cached_property
     def _material(self) -> Material:
@@ -159,7 +160,11 @@ class Models:
 
     @cached_property
     def _in_int8(self) -> ModelProto:
-        return quantised(self._split, self.ranges.of(self.choice.method), self.choice.in_int8)
+        return self._made_int8(self.choice.way, self.choice.in_int8)
+
+    def _made_int8(self, way: Way, layers: Sequence[str]) -> ModelProto:
+        made = quantised(self._split, self.ranges.of(way.method), layers)
+        return with_corrected_biases(self._split, made, self._material.evenly) if way.corrected else made
 
     def _int8(self) -> Made:
         return Made(self._in_int8.SerializeToString(deterministic=True), self._int8_note(), choice=self.choice)
@@ -175,8 +180,8 @@ class Models:
         )
 
     def _int8_note(self) -> str:
-        layers, method = self.choice.layers, self.choice.method
-        told = f"{len(self.choice.in_int8)} of {len(layers)} convolutions in INT8, ranges by {method}"
+        of = len(self.choice.layers)
+        told = f"{len(self.choice.in_int8)} of {of} convolutions in INT8, ranges by {self.choice.way}"
         return f"{told}, {self._note}" if self._note else told
 
 
