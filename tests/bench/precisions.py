@@ -4,7 +4,8 @@
 
 A row a model file. Accuracy is sad-evaluate's on the test split; flips and rank correlation are against the fp32 file
 of the bundle, each judged at its own threshold. Times are bare inference on OpenVINO, batch 1, all files in turn in
-short blocks, so that all see the same machine; `x` is fp32's median over the file's, in the same run.
+short blocks, so that all see the same machine; `x` is fp32's median over the file's, in the same run. `x, 1 core` is
+the same with one thread: two cores share what a small network has to do badly, and the faster file suffers most.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ COLUMNS = (
     "p50 ms",
     "p99 ms",
     "x",
+    "x, 1 core",
     "RTX engine kB",
     "how",
 )
@@ -86,12 +88,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _rows(bundle: Bundle, dataset: Dataset, arguments: argparse.Namespace) -> list[list[str]]:
     names = sorted(bundle.manifest.precisions, key=("fp32", "fp16", "int8", "int8_fp16").index)
     said = {name: _said(bundle, name, dataset, arguments.limit) for name in names}
-    times = _times(bundle, names, QUICK_ROUNDS if arguments.quick else ROUNDS)
+    rounds = QUICK_ROUNDS if arguments.quick else ROUNDS
+    times, alone = _times(bundle, names, rounds), _times(bundle, names, rounds, threads=1)
     built = _built(bundle, names)
-    first, fp32_ms = said["fp32"], float(np.median(times["fp32"]))
+    first = said["fp32"]
     rows = []
     for name in names:
-        summary, median = said[name].summary(), float(np.median(times[name]))
+        summary = said[name].summary()
         engine = built[name]
         rows.append(
             [
@@ -103,9 +106,10 @@ def _rows(bundle: Bundle, dataset: Dataset, arguments: argparse.Namespace) -> li
                 str(_flips(first, said[name])),
                 _figure(spearman(_scores(said[name]), _scores(first)), 4),
                 f"{len(bundle.model(name)) / 1e3:,.0f}",
-                f"{median:.2f}",
+                f"{np.median(times[name]):.2f}",
                 f"{np.percentile(times[name], 99):.2f}",
-                f"{fp32_ms / median:.2f}",
+                f"{np.median(times['fp32']) / np.median(times[name]):.2f}",
+                f"{np.median(alone['fp32']) / np.median(alone[name]):.2f}",
                 f"{engine.kilobytes:,.0f}" if engine.kilobytes is not None else f"no ({engine.why_not})",
                 bundle.precision(name).note,
             ]
@@ -126,14 +130,14 @@ def _flips(one: Evaluation, other: Evaluation) -> int:
     return sum(a.verdict is not b.verdict for a, b in zip(one.judged, other.judged, strict=True))
 
 
-def _times(bundle: Bundle, names: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """ms of single inferences on noise, by file."""
+def _times(bundle: Bundle, names: Sequence[str], rounds: int, threads: int = 0) -> dict[str, list[float]]:
+    """ms of single inferences on noise, by file. `threads`: 0 takes all cores."""
     spec = bundle.manifest.input
     picture = np.random.default_rng(0).integers(0, 256, (1, *spec.shape)).astype(np.uint8)
     times: dict[str, list[float]] = {name: [] for name in names}
     with ExitStack() as stack:
         backends: dict[str, Backend] = {
-            name: stack.enter_context(OpenVINOBackend(bundle.model(name), spec)) for name in names
+            name: stack.enter_context(OpenVINOBackend(bundle.model(name), spec, threads=threads)) for name in names
         }
         for backend in backends.values():
             backend.warm_up(20)

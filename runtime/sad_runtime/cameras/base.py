@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
+from sad_runtime.errors import CameraError
 from sad_runtime.preprocess import Picture
+
+Setting = bool | float | str
+"""What a camera is locked to, in its own units: `exposure: 200`, `TriggerMode: On`."""
 
 
 class EndOfStream(Exception):
@@ -47,6 +52,8 @@ class Camera(ABC):
     """False where EndOfStream is to come. Such a source waits for a first subscriber."""
     silent_after_s: float | None = None
     """A live camera that says nothing for so long is taken for lost. None: it may keep silent (hardware trigger)."""
+    facts: Mapping[str, str] = {}
+    """Of an open camera: `vendor`, `model`, `serial` where it has them, and its settings as read back."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -58,6 +65,10 @@ class Camera(ABC):
     @abstractmethod
     def grab(self, timeout_s: float) -> Frame | None:
         """The next picture, None when there was none in time. Raises CameraError when lost, EndOfStream at the end."""
+
+    def trigger(self) -> None:
+        """Has the camera take one picture now. Raises CameraError where it takes no software trigger."""
+        raise CameraError(f"camera {self.uri}: takes no software trigger")
 
     @abstractmethod
     def close(self) -> None:

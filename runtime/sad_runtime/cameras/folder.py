@@ -30,6 +30,7 @@ class FolderCamera(Camera):
     def __init__(self, uri: str, folder: Path, options: FolderOptions) -> None:
         super().__init__(uri)
         self.endless = options.loop
+        self.live = options.drop
         self._folder = folder
         self._options = options
         self._files: list[Path] = []

@@ -38,6 +38,7 @@ class RenderedCamera(Camera):
     def __init__(self, uri: str, part: str, options: DemoOptions) -> None:
         super().__init__(uri)
         self.endless = options.n == 0
+        self.live = options.drop
         self._part = part
         self._options = options
         self._defects = defects_of(part)

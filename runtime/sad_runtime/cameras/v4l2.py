@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from sad_runtime.cameras.base import Camera, Frame
+from sad_runtime.cameras.base import Camera, Frame, Setting
 from sad_runtime.errors import CameraError, UsageError
 
 SILENT_S = 3.0
@@ -42,7 +43,7 @@ class V4L2Camera(Camera):
         self,
         uri: str,
         device: int | str,
-        settings: Mapping[str, float],
+        settings: Mapping[str, Setting],
         *,
         capture: Callable[..., Any] = cv2.VideoCapture,
         devices: Path = Path("/dev"),
@@ -51,6 +52,9 @@ class V4L2Camera(Camera):
         unknown = sorted(set(settings) - set(PROPERTIES))
         if unknown:
             raise UsageError(f"camera {uri}: no setting {', '.join(unknown)}; there are {', '.join(PROPERTIES)}")
+        words = sorted(name for name, value in settings.items() if isinstance(value, str))
+        if words:
+            raise UsageError(f"camera {uri}: {words[0]} takes a number, in the driver's own units")
         self._device = device
         self._settings = settings
         self._new_capture = capture
@@ -69,6 +73,7 @@ class V4L2Camera(Camera):
                 f"camera {self.uri}: {path} is there but does not open. Another program may hold it, or this user "
                 f"may not be in the group 'video'. Try: v4l2-ctl --device {path} --all"
             )
+        self.facts = _identity(path)
         self._apply_settings()
         self._number = 0
 
@@ -108,9 +113,20 @@ class V4L2Camera(Camera):
                     f"camera {self.uri}: refuses {name} = {wanted:g} (it says {got:g}). "
                     f"Take it out of camera.settings, or see what it can do: v4l2-ctl --list-ctrls-menus"
                 )
+            self.facts = {**self.facts, name: f"{got:g}"}
 
     def _present(self) -> str:
         found = sorted(str(path) for path in self._devices.glob("video*"))
         if not found:
             return f"There is no video device at all under {self._devices}: is the camera plugged in?"
         return f"There are: {', '.join(found)}. Stable names: ls /dev/v4l/by-id/"
+
+
+def _identity(path: Path) -> dict[str, str]:
+    """What sysfs says of the device: model, and the serial number of its USB plug where there is one."""
+    device = Path("/sys/class/video4linux") / path.resolve().name
+    facts: dict[str, str] = {}
+    for name, file in {"model": device / "name", "serial": device / "device" / ".." / "serial"}.items():
+        with suppress(OSError):
+            facts[name] = file.read_text(encoding="utf-8", errors="replace").strip()
+    return facts

@@ -21,6 +21,7 @@ class VideoCamera(Camera):
     def __init__(self, uri: str, path: Path, options: FolderOptions) -> None:
         super().__init__(uri)
         self.endless = options.loop
+        self.live = options.drop
         self._path = path
         self._options = options
         self._pace = Pace(options.fps)

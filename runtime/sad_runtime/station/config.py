@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sad_runtime.cameras.base import Setting
 from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.feed.publisher import FeedConfig
 from sad_runtime.manifest import Roi
@@ -30,7 +31,7 @@ class TriggerMode(str, Enum):
 
 class CameraConfig(Strict):
     uri: str | None = None
-    settings: dict[str, float] = {}
+    settings: dict[str, Setting] = {}
     silent_after_s: float | None = Field(default=None, gt=0)
     """None: what the kind of camera says."""
 
