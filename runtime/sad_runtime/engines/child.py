@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from sad_runtime.child_process import command_for
 from sad_runtime.engines.build import Built
 from sad_runtime.engines.job import Job, Line, Progress
 from sad_runtime.engines.settings import EngineKind, EngineSettings
@@ -32,10 +32,6 @@ log = logging.getLogger("sad.tensorrt")
 TELL_EVERY_S = 1.0
 STDERR_TAIL = 600
 CHILD = "sad_runtime.engines.building"
-START = (
-    "import runpy, sys; sys.path[:] = [path for path in sys.path if path]; "  # no file beside the user is imported
-    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-)
 DYING_S = 5.0
 
 
@@ -101,7 +97,7 @@ def _room_for(folder: Path) -> Iterator[None]:
 def _started(job: Job, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C reaches the parent alone, which then ends the child."""
     return subprocess.Popen(
-        [sys.executable, "-c", START, CHILD, job.model_dump_json()],
+        command_for(CHILD, job.model_dump_json()),
         stdin=subprocess.DEVNULL,
         stdout=errors,
         stderr=errors,
