@@ -211,7 +211,15 @@ def station(
     choice.folder.make()
     stop, bound, subscribed, over, read = (threading.Event() for _ in range(5))
     failed: list[BaseException] = []
-    opened = Station(choice.config, choice.recipe, scripted or choice.camera, choice.folder, stop=stop, limit=limit)
+    opened = Station(
+        choice.config,
+        choice.recipe,
+        scripted or choice.camera,
+        choice.folder,
+        stop=stop,
+        limit=limit,
+        faults=choice.faults,
+    )
     opened.feed.linger_ms = 0
 
     def work() -> None:

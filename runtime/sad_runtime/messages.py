@@ -88,6 +88,9 @@ class Decision(Message):
     recipe: int = 0
     model_digest: str = ""
     """SHA-256 of the model file that scored, hex."""
+    camera: str = ""
+    """First 16 hex digits of the SHA-256 of the camera's identity and its settings as read back; the event
+    `camera_open` lists them. Empty where the source says nothing of itself."""
     backend: str = ""
     precision: str = ""
     deadline_ms: int = 1000

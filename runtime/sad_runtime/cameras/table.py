@@ -17,7 +17,6 @@ A live camera is read in a process of its own (grabber/); `raw_camera_for` is wh
 from __future__ import annotations
 
 import difflib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from sad_runtime.cameras.folder import FolderCamera, FolderOptions
 from sad_runtime.cameras.grabber.grabbed import Grabbed
 from sad_runtime.errors import UsageError
 from sad_runtime.faults.camera import FaultyCamera
-from sad_runtime.faults.schedule import Schedule, faults_from
+from sad_runtime.faults.schedule import CAMERA_FAULTS, Schedule
 from sad_runtime.schema import Strict, parse
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
@@ -176,13 +175,15 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(sorted(known))}"
 
 
-def camera_for(uri: str, settings: Settings | None = None, *, waiting: int = 1, inject: str = "") -> Camera:
+def camera_for(
+    uri: str, settings: Settings | None = None, *, waiting: int = 1, faults: Schedule | None = None
+) -> Camera:
     """The closed camera that `uri` names, behind a process of its own where it is live.
 
-    `waiting`: how many pictures of a live camera may wait; 1 is the newest only. `inject`: faults to stage
-    (faults/schedule.py). Raises UsageError; touches no device.
+    `waiting`: how many pictures of a live camera may wait; 1 is the newest only. `faults`: to stage. Raises
+    UsageError; touches no device.
     """
     camera = raw_camera_for(uri, settings)
     if camera.live:
-        return Grabbed(camera, settings or {}, waiting=waiting, inject=inject)
-    return FaultyCamera(camera, Schedule(faults_from(inject), time.monotonic_ns())) if inject else camera
+        return Grabbed(camera, settings or {}, waiting=waiting, faults=faults or Schedule())
+    return FaultyCamera(camera, faults) if faults is not None and faults.any_of(CAMERA_FAULTS) else camera

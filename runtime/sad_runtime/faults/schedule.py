@@ -1,7 +1,7 @@
 """Which fault, and when: `freeze@120s`, `dark@300s+10s`, several with commas between.
 
-A time without an end goes on for ever. Times count from the moment at which the camera was first opened, in every
-process alike (CLOCK_MONOTONIC).
+A time without an end goes on for ever. Times count from the start of the command, in every process alike
+(CLOCK_MONOTONIC).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sad_runtime.errors import UsageError
@@ -65,12 +65,19 @@ def _fault_from(text: str) -> Fault:
 
 
 class Schedule:
-    def __init__(self, faults: Sequence[Fault], began_ns: int) -> None:
-        self._faults = list(faults)
-        self._began_ns = began_ns
+    """Which faults are on now."""
+
+    def __init__(self, text: str = "", began_ns: int = 0) -> None:
+        """Raises UsageError for what is no fault. `began_ns`: time.monotonic_ns at second 0."""
+        self.text, self.began_ns = text, began_ns
+        self._faults = faults_from(text)
+
+    def any_of(self, kinds: Iterable[str]) -> bool:
+        """Whether one of `kinds` is planned at all."""
+        return any(fault.kind in kinds for fault in self._faults)
 
     def active(self, kind: str) -> bool:
-        now_s = (time.monotonic_ns() - self._began_ns) / 1e9
+        now_s = (time.monotonic_ns() - self.began_ns) / 1e9
         return any(
             fault.kind == kind and now_s >= fault.at_s and (fault.lasts_s is None or now_s < fault.at_s + fault.lasts_s)
             for fault in self._faults

@@ -45,6 +45,8 @@ class Answers:
         require_records: bool = False,
     ) -> None:
         self.judge = Judge()
+        self.camera = ""
+        """Digest of the camera's identity and settings."""
         self.seq_last = 0
         self._who = {"station": station, "run": run, "boot_id": boot_id}
         self._journal = journal
@@ -89,6 +91,7 @@ class Answers:
             threshold_rev=judge.threshold_rev,
             recipe=judge.recipe,
             model_digest=judge.model_digest,
+            camera=self.camera,
             backend=judge.backend,
             precision=judge.precision,
             deadline_ms=part.deadline_ms,

@@ -19,6 +19,8 @@ from pathlib import Path
 from sad_runtime.backends.tensorrt import EngineMissing
 from sad_runtime.engines.room import EngineRoom
 from sad_runtime.errors import DeviceLost, SadError, UsageError
+from sad_runtime.faults.backend import FaultyBackend
+from sad_runtime.faults.schedule import MODEL_FAULTS, Schedule
 from sad_runtime.inspector import Inspector
 from sad_runtime.station.config import StationConfig
 from sad_runtime.station.engine_build import EngineBuild, engine_room, fast_enough, missing_engine, stand_ins
@@ -42,13 +44,23 @@ class ChangeOver:
     inspector: Inspector
 
     def __init__(
-        self, recipe: Recipe, config: StationConfig, thresholds: Path, *, stop: threading.Event | None = None
+        self,
+        recipe: Recipe,
+        config: StationConfig,
+        thresholds: Path,
+        *,
+        stop: threading.Event | None = None,
+        faults: Schedule | None = None,
     ) -> None:
-        """`thresholds`: the station's threshold history. `stop`: no engine is waited for any longer."""
+        """`thresholds`: the station's threshold history. `stop`: no engine is waited for any longer.
+
+        `faults`: staged on the model that judges, after it has proved itself.
+        """
         self.recipe = recipe
         self._config = config
         self._thresholds = thresholds
         self._stop = stop or threading.Event()
+        self._faults = faults or Schedule()
         self._closed = False
         self._in_force = False
         self._order: Future[None] | None = None
@@ -257,6 +269,8 @@ class ChangeOver:
             self._check_wanted(last=True)
             self._engine.close()
             self._engine = stack.pop_all()
+        if self._faults.any_of(MODEL_FAULTS):
+            inspector.backend = FaultyBackend(inspector.backend, self._faults)
         self.recipe, self.inspector, self._in_force = recipe, inspector, True
         return True
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sad_runtime.cameras.base import Setting
 from sad_runtime.engines.settings import EngineSettings
-from sad_runtime.feed.publisher import FeedConfig
+from sad_runtime.errors import UsageError
+from sad_runtime.faults.schedule import faults_from
+from sad_runtime.feed.config import FeedConfig
 from sad_runtime.manifest import Roi
+from sad_runtime.ops.host_port import HostPort
 from sad_runtime.schema import Strict
 from sad_runtime.verdict import Verdict
 
@@ -27,11 +30,15 @@ class TriggerMode(str, Enum):
     """A part every `interval_ms`."""
     SOFTWARE = "software"
     """A part for every `trigger` command."""
+    HARDWARE = "hardware"
+    """The line triggers the camera; every picture is a part, in order."""
 
 
 class CameraConfig(Strict):
     uri: str | None = None
     settings: dict[str, Setting] = {}
+    expect: dict[str, str] = {}
+    """What the camera must say of itself, like `serial`."""
     silent_after_s: float | None = Field(default=None, gt=0)
     """None: what the kind of camera says."""
 
@@ -41,11 +48,17 @@ class TriggerConfig(Strict):
     deadline_ms: int = Field(default=1000, ge=10, le=3_600_000)
     interval_ms: int | None = Field(default=None, ge=1, le=3_600_000)
     queue: int = Field(default=8, ge=1, le=64)
+    announced: bool = False
+    announce_within_ms: int = Field(default=200, ge=1, le=60_000)
 
     @model_validator(mode="after")
     def _interval_has_a_length(self) -> TriggerConfig:
         if self.mode is TriggerMode.INTERVAL and self.interval_ms is None:
             raise ValueError("mode interval needs interval_ms (--interval MS)")
+        if self.announced and self.mode is not TriggerMode.HARDWARE:
+            raise ValueError(
+                "announced goes with mode hardware: there a command tells of each part that the camera sees"
+            )
         return self
 
 
@@ -66,9 +79,24 @@ class JournalConfig(Strict):
 
 class PicturesConfig(Strict):
     keep: list[Verdict] = [Verdict.FAIL, Verdict.INVALID]
+    sample_pass: float = Field(default=0.0, ge=0, le=1)
+    store: Literal["camera", "model"] = "camera"
     max_mb: int = Field(default=2000, ge=0)
     leave_free_mb: int = Field(default=200, ge=0)
     max_days: float = Field(default=30.0, gt=0)
+
+
+class MetricsConfig(Strict):
+    address: HostPort | None = None
+    """None: no metrics are served."""
+
+
+def _faults(text: str) -> str:
+    try:
+        faults_from(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return text
 
 
 class StationConfig(Strict):
@@ -85,7 +113,10 @@ class StationConfig(Strict):
     feed: FeedConfig = FeedConfig()
     journal: JournalConfig = JournalConfig()
     pictures: PicturesConfig = PicturesConfig()
+    metrics: MetricsConfig = MetricsConfig()
     state: str | None = None
+    inject: Annotated[str, AfterValidator(_faults)] = ""
+    """Faults to stage, for trying out (faults/schedule.py)."""
 
     @model_validator(mode="after")
     def _recipes_fit(self) -> StationConfig:

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
-from sad_runtime.feed.publisher import Feed
 from sad_runtime.identity import boot_id, new_run
 from sad_runtime.journal.journal import Journal
 from sad_runtime.journal.kept import KeptPictures
 from sad_runtime.journal.replay import Replay
 from sad_runtime.messages import Command, CommandReply, Decision
+from sad_runtime.ops.latency_telling import LatencyTelling
+from sad_runtime.ops.measures import Measures
+from sad_runtime.ops.metrics import Watched
+from sad_runtime.ops.metrics_server import MetricsServer
+from sad_runtime.ops.progress import FollowedFeed, Progress
 from sad_runtime.station.answers import Answers
 from sad_runtime.station.config import StationConfig
 from sad_runtime.station.happenings import Happenings
@@ -36,10 +40,12 @@ class Equipment:
         station, run, boot = config.station, new_run(), boot_id()
         self.station, self.run = station, run
         self.tally = Tally()
+        self.measures, self.progress = Measures(), Progress()
         self.happenings = Happenings(station, run)
+        self.happenings.listen(self.measures.told)
         self.journal = Journal(folder.journal, config.journal, self.happenings)
         self.pictures = KeptPictures(folder.pictures, config.pictures, self.happenings)
-        self.feed = Feed(
+        self.feed = FollowedFeed(
             config.feed,
             station=station,
             run=run,
@@ -47,6 +53,7 @@ class Equipment:
             ipc_folder=folder.folder,
             replay=Replay(folder.journal, station=station, run=run),
             on_command=on_command,
+            progress=self.progress,
         )
         self.answers = Answers(
             station=station,
@@ -56,6 +63,11 @@ class Equipment:
             publish=self._publish,
             require_records=config.journal.require_records,
         )
+        self.watched = Watched(station, run, self.measures, self.progress, lambda: self.answers.judge)
+        """What the metrics show; a part of the station may put its own gauges and totals there."""
+        self.watched.gauges["subscribers"] = ("Readers of the decisions.", self.feed.decision_subscribers)
+        self.watched.totals["pictures_lost"] = ("Pictures that were not kept.", lambda: self.pictures.lost)
+        self._metrics_at = config.metrics.address
         self._lock = StationLock(folder.lock, station)
         self._opened = ExitStack()
 
@@ -67,6 +79,9 @@ class Equipment:
             opening.enter_context(self.feed)
             self.happenings.attach(self.feed.publish)
             opening.callback(self.happenings.detach)
+            opening.enter_context(LatencyTelling(self.measures, self.happenings))
+            if self._metrics_at is not None:
+                opening.enter_context(MetricsServer(self._metrics_at, self.watched))
             self._opened = opening.pop_all()
         for name, address in self.feed.addresses.items():
             log.info("%s at %s", name, address)
@@ -80,3 +95,4 @@ class Equipment:
     def _publish(self, decision: Decision) -> None:
         self.feed.publish(decision)
         self.tally.count(decision)
+        self.measures.saw(decision)

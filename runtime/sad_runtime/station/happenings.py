@@ -23,6 +23,11 @@ class Happenings:
         self._lock = threading.Lock()
         self._early: list[Event] = []
         self._publish: Callable[[Event], None] | None = None
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Called with every event, in the thread that tells it; never waits. Before anything is told."""
+        self._listeners.append(listener)
 
     def attach(self, publish: Callable[[Event], None]) -> None:
         with self._lock:
@@ -38,8 +43,11 @@ class Happenings:
 
     def tell(self, code: str, level: Level, text: str, **data: Any) -> None:
         """`code` is for programs (`camera_lost`), `text` for people, `data` plain values."""
-        log.log(LEVELS[level], "%s: %s", code, text)
+        named = {"station": self._station, "run": self._run, "code": code}
+        log.log(LEVELS[level], "%s: %s", code, text, extra=named)
         event = Event(run=self._run, station=self._station, code=code, level=level, text=text, data=data)
+        for listener in self._listeners:
+            listener(event)
         with self._lock:
             publish = self._publish
             if publish is None:

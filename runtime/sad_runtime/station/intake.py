@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from sad_runtime.station.part import Finding, Part, invalid, overdue
 from sad_runtime.station.standing import Standing
-from sad_runtime.station.triggers import TriggerQueue
 from sad_runtime.station.watchdog import Watchdog
 from sad_runtime.verdict import Reason, State
+
+
+class Waiting(Protocol):
+    """Where parts wait for their picture: a queue (triggers.py), or in step with the camera (pairing.py)."""
+
+    def put(self, part: Part) -> bool: ...
+
+    def empty(self) -> list[Part]: ...
 
 
 class Intake:
     """Opened by `with`. Any thread may hand parts in; every one of them gets an answer."""
 
-    def __init__(self, standing: Standing, queue_size: int, answer: Callable[[Part, Finding], None]) -> None:
+    def __init__(self, standing: Standing, waiting: Waiting, answer: Callable[[Part, Finding], None]) -> None:
         self._standing = standing
-        self._queue = TriggerQueue(queue_size)
+        self._waiting = waiting
         self._answer = answer
         self._watchdog = Watchdog(lambda part: answer(part, overdue(part)))
 
@@ -38,15 +46,12 @@ class Intake:
             self.refuse(part, reason)
             return reason
         self._watchdog.watch(part)
-        if not self._queue.put(part):
+        if not self._waiting.put(part):
             self.refuse(part, Reason.QUEUE_FULL)
             return Reason.QUEUE_FULL
         if self._no_entry() is not None:  # went offline in between; the loop may not look into the queue again
             self.refuse_waiting(Reason.NOT_ONLINE)
         return None
-
-    def next_part(self, timeout_s: float) -> Part | None:
-        return self._queue.take(timeout_s)
 
     def watch(self, part: Part) -> None:
         """For a part that did not come by the queue."""
@@ -56,10 +61,10 @@ class Intake:
         self._answer(part, invalid(reason))
 
     def refuse_waiting(self, reason: Reason) -> None:
-        for part in self._queue.empty():
+        for part in self._waiting.empty():
             self.refuse(part, reason)
 
     def _no_entry(self) -> Reason | None:
         if self._standing.online:
             return None
-        return Reason.NO_IMAGE if self._standing.state is State.ERROR else Reason.NOT_ONLINE
+        return self._standing.fault if self._standing.state is State.ERROR else Reason.NOT_ONLINE

@@ -50,16 +50,15 @@ class Orders:
         elif command.op in ("pause", "resume"):
             station.standing.paused = command.op == "pause"
         elif command.op == "resync":
-            station.intake.refuse_waiting(Reason.NOT_ONLINE)
-            station.equipment.happenings.tell("resync", "info", "resync by command: triggers that waited are refused")
+            station.resync()
         return None
 
     def _trigger(self, command: Command) -> str | None:
         started_ns = time.monotonic_ns()
         station = self._station
-        mode = station.trigger.mode
-        if mode is not TriggerMode.SOFTWARE:
-            return f"this station's trigger is '{mode.value}'; start it with --trigger software"
+        trigger = station.trigger
+        if trigger.mode is not TriggerMode.SOFTWARE and not trigger.announced:
+            return f"this station's trigger is '{trigger.mode.value}'; start it with --trigger software"
         part = Part(
             started_ns=started_ns,
             deadline_ms=command.deadline_ms or station.changes.recipe.deadline_ms,

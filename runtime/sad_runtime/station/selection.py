@@ -4,6 +4,7 @@ device is opened, so that a typing error costs seconds and not a line."""
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from sad_runtime.cameras.base import Camera
 from sad_runtime.cameras.table import camera_for
 from sad_runtime.engines.settings import EngineSettings
 from sad_runtime.errors import UsageError
-from sad_runtime.station.config import RecipeConfig, StationConfig
+from sad_runtime.faults.schedule import Schedule
+from sad_runtime.station.config import RecipeConfig, StationConfig, TriggerMode
 from sad_runtime.station.recipes import Recipe, recipe_from
 from sad_runtime.station.state_folder import StateFolder, default_state_root
 
@@ -24,6 +26,7 @@ class Selection:
     recipe: Recipe
     camera: Camera
     folder: StateFolder
+    faults: Schedule
 
 
 def selected(config: StationConfig, bundle: Path | None = None, threshold: float | None = None) -> Selection:
@@ -32,7 +35,9 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
         raise UsageError(
             "which camera? Add --camera 0, --camera folder:PATH or --camera demo:washer, or set camera.uri"
         )
-    camera = camera_for(config.camera.uri, config.camera.settings)
+    faults = Schedule(config.inject, time.monotonic_ns())
+    waiting = config.trigger.queue if config.trigger.mode is TriggerMode.HARDWARE else 1
+    camera = camera_for(config.camera.uri, config.camera.settings, waiting=waiting, faults=faults)
     root = state_root(config)
     folder = StateFolder(root, config.station)
     config = config.model_copy(update={"engines": engines_in(root, config.engines)})
@@ -41,7 +46,7 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
         if not math.isfinite(threshold):
             raise UsageError(f"--threshold {threshold}: nothing can be judged by it; give a number in score units")
         wanted = wanted.model_copy(update={"threshold": threshold})
-    return Selection(config, recipe_from(number, wanted, config, folder.thresholds), camera, folder)
+    return Selection(config, recipe_from(number, wanted, config, folder.thresholds), camera, folder, faults)
 
 
 def wanted_recipe(config: StationConfig, bundle: Path | None, here: Path) -> tuple[int, RecipeConfig]:

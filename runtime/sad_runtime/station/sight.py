@@ -5,8 +5,10 @@ Reading is in `cameras/`. What a lost camera means for parts and for the line is
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sad_runtime.cameras.base import Camera, Frame
 from sad_runtime.errors import CameraError
@@ -14,21 +16,53 @@ from sad_runtime.station.ticking import ticking
 
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 FIRST_FRAME_S = 5.0
+GOOD_FRAMES = 3
+"""Whole pictures of the right size before a camera that came back counts as back."""
+IDENTITY = ("vendor", "model", "serial")
 
 
 class Sight:
     """Used by the station's loop only."""
 
-    def __init__(self, camera: Camera, silent_after_s: float | None = None) -> None:
-        """`silent_after_s`: None takes what the kind of camera says."""
+    def __init__(
+        self, camera: Camera, silent_after_s: float | None = None, expect: Mapping[str, str] | None = None
+    ) -> None:
+        """`silent_after_s`: None takes what the kind of camera says. `expect`: facts that the camera must have."""
         self.camera = camera
         self._silent_after_s = silent_after_s or camera.silent_after_s
+        self._expect = dict(expect or {})
         self._seen_s = time.monotonic()
         self._shape: tuple[int, ...] | None = None
 
     def open(self) -> None:
+        """Raises CameraError also for another camera than expected, or than the one that was opened first."""
         self.camera.open()
+        self._check_identity()
         self._seen_s = time.monotonic()
+
+    @property
+    def digest(self) -> str:
+        """Of the camera's identity and its settings as read back; empty where it says nothing of itself."""
+        facts = self.camera.facts
+        return hashlib.sha256(json.dumps(sorted(facts.items())).encode()).hexdigest()[:16] if facts else ""
+
+    @property
+    def fires(self) -> bool:
+        """True where the camera waits for a software trigger."""
+        facts = self.camera.facts
+        return (facts.get("TriggerMode"), facts.get("TriggerSource")) == ("On", "Software")
+
+    def _check_identity(self) -> None:
+        facts = self.camera.facts
+        for name, wanted in self._expect.items():
+            found = facts.get(name)
+            if found != wanted:
+                self.camera.close()
+                raise CameraError(
+                    f"camera {self.camera.uri}: {name} is {found or 'not told'}, this station expects {wanted}. "
+                    "Plug the right camera in, or mend camera.expect"
+                )
+        self._expect = {name: facts[name] for name in IDENTITY if name in facts} | self._expect
 
     def close(self) -> None:
         self.camera.close()
@@ -52,8 +86,14 @@ class Sight:
             return frame.picture.shape == self._shape
         return True
 
-    def reopen(self, wait: Callable[[float], bool], tick: Callable[[], None]) -> bool:
-        """Tries until a picture has come. `wait(seconds)` pauses and says whether to go on; False when it said no."""
+    def reopen(
+        self, wait: Callable[[float], bool], tick: Callable[[], None], tell: Callable[[str], None] = lambda _: None
+    ) -> bool:
+        """Tries until good pictures have come. `wait(seconds)` pauses and says whether to go on; False when it said no.
+
+        `tell` is called with why a try failed, where that is another reason than before.
+        """
+        told = ""
         for pause_s in _back_off():
             if not wait(pause_s):
                 return False
@@ -61,17 +101,25 @@ class Sight:
                 with ticking(tick):
                     self.camera.close()
                     self.open()
-                    if self._first_frame():
+                    if self._good_frames():
                         return True
-            except CameraError:
-                continue  # told once as `camera_lost`; the next try follows
+            except CameraError as error:
+                if str(error) != told:
+                    told = str(error)
+                    tell(told)
         return False
 
-    def _first_frame(self) -> bool:
+    def _good_frames(self) -> bool:
+        """A camera that may keep silent has to open only: its next picture may be hours away."""
+        if self._silent_after_s is None and self.camera.live:
+            return True
         patience_s = self._silent_after_s or FIRST_FRAME_S
-        frame = self.camera.grab(patience_s)
-        self._seen_s = time.monotonic()
-        return frame is not None and frame.complete
+        for _ in range(GOOD_FRAMES if self.camera.live else 1):
+            frame = self.camera.grab(patience_s)
+            self._seen_s = time.monotonic()
+            if frame is None or not self.fits(frame):
+                return False
+        return True
 
 
 def _back_off() -> Iterator[float]:

@@ -8,7 +8,7 @@ import time
 from sad_runtime.feed.publisher import Feed
 from sad_runtime.station.recipes import Recipe
 from sad_runtime.station.ticking import TICK_S
-from sad_runtime.verdict import State
+from sad_runtime.verdict import Reason, State
 
 ONLINE = (State.READY, State.SINGLE_EXECUTION, State.CONTINUOUS_EXECUTION)
 
@@ -18,6 +18,8 @@ class Standing:
 
     def __init__(self, feed: Feed, stop: threading.Event, recipe: Recipe) -> None:
         self.state = State.PREOPERATIONAL
+        self.fault = Reason.NO_IMAGE
+        """Why parts are refused in state Error."""
         self.paused = False
         self.stop = stop
         self.recipe = recipe

@@ -16,22 +16,27 @@ import logging
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 
 from sad_runtime.cameras.base import Camera, EndOfStream, Frame
 from sad_runtime.errors import BackendError, CameraError, DataError, DeviceLost
+from sad_runtime.faults.schedule import Schedule
+from sad_runtime.station.answers import Judge
 from sad_runtime.station.change_over import ChangeOver
 from sad_runtime.station.config import StationConfig, TriggerMode
 from sad_runtime.station.equipment import Equipment
+from sad_runtime.station.hardware import HardwareParts
 from sad_runtime.station.intake import Intake
 from sad_runtime.station.orders import Orders
+from sad_runtime.station.pairing import Pairing
 from sad_runtime.station.part import Finding, Part, Stage, invalid
 from sad_runtime.station.recipes import Recipe
 from sad_runtime.station.sight import Sight
 from sad_runtime.station.standing import Standing
 from sad_runtime.station.state_folder import StateFolder
 from sad_runtime.station.ticking import TICK_S, ticking
-from sad_runtime.station.triggers import Clock
+from sad_runtime.station.triggers import Clock, TriggerQueue
 from sad_runtime.verdict import Reason, State
 
 log = logging.getLogger("sad.station")
@@ -50,17 +55,24 @@ class Station:
         *,
         stop: threading.Event,
         limit: int = 0,
+        faults: Schedule | None = None,
     ) -> None:
-        """`limit`: end after so many parts; 0 goes on."""
+        """`limit`: end after so many parts; 0 goes on. `faults`: to stage; those of the camera are in it already."""
         self.equipment = Equipment(config, folder, Orders(self))
         self.feed, self.tally = self.equipment.feed, self.equipment.tally
         self.trigger = config.trigger
         self.standing = Standing(self.feed, stop, recipe)
-        self.intake = Intake(self.standing, config.trigger.queue, self._answer)
-        self.changes = ChangeOver(recipe, config, folder.thresholds, stop=stop)
+        trigger = config.trigger
+        self._queue = TriggerQueue(trigger.queue)
+        pairing = Pairing(trigger.queue) if trigger.announced else None
+        self._hardware = HardwareParts(pairing, trigger.announce_within_ms, lambda: self.changes.recipe.deadline_ms)
+        self.intake = Intake(self.standing, pairing or self._queue, self._answer)
+        self.changes = ChangeOver(recipe, config, folder.thresholds, stop=stop, faults=faults)
         self._tell = self.equipment.happenings.tell
-        self._sight = Sight(camera, config.camera.silent_after_s)
+        self._sight = Sight(camera, config.camera.silent_after_s, config.camera.expect)
+        self._resync = threading.Event()
         self._name, self._limit = config.station, limit
+        self._staged = config.inject
         self._ticks = itertools.count(1)
         self._since_ns, self._told_from_ns = 0, 0
         self._ended = False
@@ -98,14 +110,16 @@ class Station:
 
     def _run(self) -> None:
         self.standing.enter(State.PREOPERATIONAL)
+        if self._staged:
+            self._tell("faults_staged", "warning", f"faults are staged, decisions are flagged simulated: {self._staged}")
         with ticking(self.feed.tick):
-            self._sight.open()
+            self._open_eyes()
             loaded = self.changes.load(self._tell)
         if not loaded:
             self._finish()
             return
         self.standing.recipe = self.changes.recipe
-        self.equipment.answers.judge = self.changes.recipe.judge()
+        self.equipment.answers.judge = self._judge()
         self.standing.enter(State.READY)
         self._tell("ready", "info", f"Ready: station {self._name}, run {self.equipment.run}")
         self._wait_for_audience()
@@ -117,6 +131,11 @@ class Station:
                 self._turn()
         self._finish()
 
+    def _judge(self) -> Judge:
+        """While faults are staged, every decision says that it is not of a real line."""
+        judge = self.changes.recipe.judge()
+        return replace(judge, simulated=True) if self._staged else judge
+
     def _turn(self) -> None:
         self.standing.tick()
         if self.changes.ordered:
@@ -124,7 +143,9 @@ class Station:
         if self.standing.paused:
             self._rest()
             return
-        part = self._free_part() if self.trigger.mode is TriggerMode.FREE else self._triggered_part()
+        if self._resync.is_set():
+            self._into_step()
+        part = self._next_part()
         if part is not None:
             self._answer(part, self._finding(part))
         if self.standing.state is State.SINGLE_EXECUTION:
@@ -142,6 +163,28 @@ class Station:
 
     # -- a part and its picture
 
+    def _next_part(self) -> Part | None:
+        if self.trigger.mode is TriggerMode.FREE:
+            return self._free_part()
+        if self.trigger.mode is TriggerMode.HARDWARE:
+            return self._hardware_part()
+        return self._triggered_part()
+
+    def _hardware_part(self) -> Part | None:
+        pairing = self._hardware.pairing
+        part = self._hardware.next_part(self._grab_since, self.intake)
+        if pairing is not None and pairing.out_of_step and self.standing.state is not State.ERROR:
+            self.standing.fault = Reason.MISMATCH
+            self.standing.enter(State.ERROR)
+            why = f"parts and pictures are out of step: {pairing.out_of_step}. Clear the line, then send resync"
+            self._tell("out_of_step", "error", why)
+            self.intake.refuse_waiting(Reason.MISMATCH)
+        return part
+
+    def _grab_since(self, timeout_s: float) -> Frame | None:
+        frame = self._grab(timeout_s)
+        return None if frame is None or frame.mono_ns < self._since_ns else frame
+
     def _free_part(self) -> Part | None:
         """The next picture as a part. It starts at its capture."""
         frame = self._grab(TICK_S)
@@ -157,7 +200,7 @@ class Station:
 
     def _triggered_part(self) -> Part | None:
         """The next trigger as a part with its picture; None when there is none, or when it was answered without one."""
-        part = self.intake.next_part(TICK_S)
+        part = self._queue.take(TICK_S)
         if part is None:
             if self._sight.camera.live:
                 self._grab(0.0)  # so that a camera which went away is noticed before the next part comes
@@ -166,6 +209,8 @@ class Station:
             self.standing.enter(State.SINGLE_EXECUTION)
         part.latency_ms["wait"] = part.age_ms()
         part.stage = Stage.GRABBING
+        if self._sight.fires:
+            self._fire(part)
         while not part.answered:
             self.standing.tick()
             frame = self._grab(TICK_S, part)
@@ -178,6 +223,12 @@ class Station:
                 part.latency_ms["grab"] = part.age_ms() - part.latency_ms["wait"]
                 return part
         return None
+
+    def _fire(self, part: Part) -> None:
+        try:
+            self._sight.camera.trigger()
+        except CameraError as error:
+            self._lose_sight(str(error), part)
 
     def _grab(self, timeout_s: float, waiting: Part | None = None) -> Frame | None:
         try:
@@ -247,6 +298,7 @@ class Station:
         In free run those taken since `told_from_ns` are answered all the same, as not online.
         """
         self._since_ns = time.monotonic_ns()
+        self._hardware.begin_anew()
         self._told_from_ns = self._since_ns if told_from_ns is None else told_from_ns
         idle = self.trigger.mode is TriggerMode.SOFTWARE
         self.standing.enter(State.READY if idle else State.CONTINUOUS_EXECUTION)
@@ -281,19 +333,44 @@ class Station:
         with ticking(self.feed.tick):
             self.changes.carry_out(self._tell)
         self.standing.recipe = self.changes.recipe
-        self.equipment.answers.judge = self.changes.recipe.judge()
+        self.equipment.answers.judge = self._judge()
         self._to_work(told_from_ns)
+
+    def resync(self) -> None:
+        """From the command thread: what waits is refused, and from now on parts and pictures are counted anew."""
+        self.intake.refuse_waiting(Reason.NOT_ONLINE)
+        self._tell("resync", "info", "resync by command: triggers that waited are refused")
+        self._resync.set()
+
+    def _into_step(self) -> None:
+        self._resync.clear()
+        if self._hardware.pairing is not None:
+            self._hardware.pairing.resync()
+        if self.standing.state is State.ERROR:
+            self._to_work()
+
+    def _open_eyes(self) -> None:
+        self._sight.open()
+        self.equipment.answers.camera = self._sight.digest
+        camera = self._sight.camera
+        if camera.facts:
+            self._tell("camera_open", "info", f"camera {camera.uri} is open", **camera.facts)
 
     def _lose_sight(self, why: str, waiting: Part | None) -> None:
         """Error until the camera delivers again. Parts that wait for a picture are told at once that there is none."""
+        self.standing.fault = Reason.NO_IMAGE
         self.standing.enter(State.ERROR)
         self._tell("camera_lost", "error", why)
         if waiting is not None:
             self.intake.refuse(waiting, Reason.NO_IMAGE)
         self.intake.refuse_waiting(Reason.NO_IMAGE)
-        if self._sight.reopen(self._between_tries, self.feed.tick):
+        if self._sight.reopen(self._between_tries, self.feed.tick, self._still_lost):
+            self.equipment.answers.camera = self._sight.digest
             self._tell("camera_back", "info", f"camera {self._sight.camera.uri} delivers again")
             self._to_work()
+
+    def _still_lost(self, why: str) -> None:
+        self._tell("camera_refused", "warning", why)
 
     def _between_tries(self, seconds: float) -> bool:
         self.changes.refuse_orders("the camera is lost; no change-over now")

@@ -21,6 +21,7 @@ from sad_runtime.cameras.base import Camera, EndOfStream, Frame
 from sad_runtime.cameras.grabber.grabbed import MOST_LENT, Grabbed
 from sad_runtime.cameras.table import camera_for, raw_camera_for
 from sad_runtime.errors import CameraError, DataError
+from sad_runtime.faults.schedule import Schedule
 from sad_runtime.pictures import encode_png
 
 FAST = "demo:washer?fps=100&drop=1&size=64&defects=0"
@@ -28,7 +29,7 @@ FAST = "demo:washer?fps=100&drop=1&size=64&defects=0"
 
 @contextmanager
 def grabbed(uri: str = FAST, *, waiting: int = 1, inject: str = "") -> Iterator[Grabbed]:
-    camera = camera_for(uri, waiting=waiting, inject=inject)
+    camera = camera_for(uri, waiting=waiting, faults=Schedule(inject, time.monotonic_ns()))
     assert isinstance(camera, Grabbed)
     with camera:
         yield camera
@@ -158,7 +159,7 @@ def test_what_opening_says_reaches_the_caller(tmp_path: Path) -> None:
 
 
 def test_an_unplugged_camera_is_told_and_comes_back() -> None:
-    camera = camera_for(FAST, inject="unplug@0.8s+1s")
+    camera = camera_for(FAST, faults=Schedule("unplug@0.8s+1s", time.monotonic_ns()))
     with camera:
         with pytest.raises(CameraError, match="unplugged"):
             all_of(camera)
@@ -187,15 +188,17 @@ def test_closed_means_no_process_no_thread_no_descriptor() -> None:
 STATION = """
 import sys, time
 from sad_runtime.cameras.table import camera_for
-camera = camera_for(sys.argv[1], inject=sys.argv[2])
+from sad_runtime.faults.schedule import Schedule
+camera = camera_for(sys.argv[1], faults=Schedule(sys.argv[2], time.monotonic_ns()))
 camera.open()
 camera.grab(5.0)
+time.sleep(1.5)
 print(camera.process_id, flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("inject", ["", "hang@0s"])
+@pytest.mark.parametrize("inject", ["", "hang@1s"])
 def test_a_killed_station_leaves_no_grabber_behind(inject: str) -> None:
     with subprocess.Popen([sys.executable, "-c", STATION, FAST, inject], stdout=subprocess.PIPE) as station:
         assert station.stdout

@@ -12,7 +12,7 @@ from bundles import good_picture
 from sad_runtime.cameras.base import Camera, Frame, frame_now
 from sad_runtime.errors import CameraError
 from sad_runtime.faults.camera import FaultyCamera
-from sad_runtime.faults.schedule import Schedule, faults_from
+from sad_runtime.faults.schedule import Schedule
 from sad_runtime.preprocess import Picture
 
 
@@ -37,7 +37,7 @@ class Numbered(Camera):
 
 
 def staged(faults: str) -> FaultyCamera:
-    return FaultyCamera(Numbered(), Schedule(faults_from(faults), time.monotonic_ns()))
+    return FaultyCamera(Numbered(), Schedule(faults, time.monotonic_ns()))
 
 
 def pictures(camera: Camera, count: int = 1) -> list[Picture]:

@@ -36,8 +36,8 @@ def test_what_is_no_fault_is_answered_with_the_nearest_one(text: str, said: str)
 
 def test_a_fault_is_on_from_its_begin_to_its_end() -> None:
     now_ns = time.monotonic_ns()
-    schedule = Schedule(faults_from("dark@5s+3s,hang@60s"), now_ns - 6_000_000_000)
+    schedule = Schedule("dark@5s+3s,hang@60s", now_ns - 6_000_000_000)
     assert schedule.active("dark")
     assert not schedule.active("hang")
-    assert not Schedule(faults_from("dark@5s+3s"), now_ns - 9_000_000_000).active("dark")
-    assert Schedule(faults_from("hang@60s"), now_ns - 9_000_000_000_000).active("hang")
+    assert not Schedule("dark@5s+3s", now_ns - 9_000_000_000).active("dark")
+    assert Schedule("hang@60s", now_ns - 9_000_000_000_000).active("hang")

@@ -12,7 +12,6 @@ import logging
 import os
 import subprocess
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from sad_runtime.cameras.grabber.order import HUNG, GrabberOrder
 from sad_runtime.cameras.grabber.ring import Ring, Shape
 from sad_runtime.child_process import command_for
 from sad_runtime.errors import CameraError, ConfigError, DataError, MissingExtra, UsageError
+from sad_runtime.faults.schedule import CAMERA_FAULTS, Schedule
 
 log = logging.getLogger("sad.camera")
 CHILD = "sad_runtime.cameras.grabber.grabbing"
@@ -49,18 +49,16 @@ class Grabbed(Camera):
         settings: Mapping[str, Setting],
         *,
         waiting: int = 1,
-        inject: str = "",
+        faults: Schedule,
     ) -> None:
         """`source`: the closed camera as the child will open it; only its promises are read here."""
         super().__init__(source.uri)
         self.endless, self.silent_after_s = source.endless, source.silent_after_s
-        self._settings, self._waiting, self._inject = dict(settings), waiting, inject
-        self._began_ns = 0
+        self._settings, self._waiting, self._faults = dict(settings), waiting, faults
         self._child: _Child | None = None
 
     def open(self) -> None:
         self.close()
-        self._began_ns = self._began_ns or time.monotonic_ns()
         child = _Child(self._order(), self._waiting)
         try:
             self.facts = child.facts()
@@ -94,8 +92,8 @@ class Grabbed(Camera):
             slots=self._waiting + MOST_LENT + SPARE,
             link=0,
             parent=0,
-            inject=self._inject,
-            began_ns=self._began_ns,
+            inject=self._faults.text if self._faults.any_of(CAMERA_FAULTS) else "",
+            began_ns=self._faults.began_ns,
         )
 
 
@@ -178,10 +176,10 @@ class _Child(threading.Thread):
         if len(lent) >= MOST_LENT:
             copied = flat.copy()
             self._give_back(taken)
-            return copied.reshape(taken.shape)
+            return np.asarray(copied.reshape(taken.shape))
         lent.add(taken.slot)
         weakref.finalize(flat, self._let_go, lent, taken).atexit = False  # every view of the picture holds `flat`
-        return flat.reshape(taken.shape)
+        return np.asarray(flat.reshape(taken.shape))
 
     def _let_go(self, lent: set[int], taken: Taken) -> None:
         """In whichever thread the last reader was, perhaps one that holds the lock: so without it."""

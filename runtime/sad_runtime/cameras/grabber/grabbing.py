@@ -22,7 +22,7 @@ from sad_runtime.cameras.grabber.order import HUNG, GrabberOrder
 from sad_runtime.cameras.grabber.ring import Ring, shape_for
 from sad_runtime.errors import SadError
 from sad_runtime.faults.camera import FaultyCamera
-from sad_runtime.faults.schedule import Schedule, faults_from
+from sad_runtime.faults.schedule import Schedule
 
 log = logging.getLogger("sad.grabber")
 SLICE_S = 0.2
@@ -46,7 +46,7 @@ def _camera(order: GrabberOrder) -> Camera:
     from sad_runtime.cameras.table import raw_camera_for  # which knows this process by Grabbed
 
     camera = raw_camera_for(order.uri, order.settings)
-    return FaultyCamera(camera, Schedule(faults_from(order.inject), order.began_ns)) if order.inject else camera
+    return FaultyCamera(camera, Schedule(order.inject, order.began_ns)) if order.inject else camera
 
 
 class Grabber:
