@@ -85,6 +85,11 @@ class Line:
         """The journal on disk with its write-ahead log."""
         return sum(file.stat().st_size for file in self._folder.glob("state/*/journal.sqlite*")) / 1e6
 
+    @property
+    def pictures_mb(self) -> float:
+        """The kept pictures on disk."""
+        return sum(_size(file) for file in self._folder.glob("state/*/pictures/**/*") if file.is_file()) / 1e6
+
     def _wait_for_feed(self) -> None:
         end_s = time.monotonic() + PATIENCE_S
         while not (self._folder / "decisions").exists():
@@ -99,3 +104,11 @@ class Line:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _size(file: Path) -> int:
+    """0 for one that was deleted meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

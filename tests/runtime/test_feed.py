@@ -97,7 +97,7 @@ def asked(socket: Socket, request: bytes) -> CommandReply:
 def test_plain_text_off_this_computer_is_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"station\.yaml.*decisions\.0.*plain text.*CURVE"):
         parse(FeedConfig, {"decisions": [address]}, "station.yaml")
-    unchecked = FeedConfig().model_copy(update={"snapshot": address})  # as a command-line flag might do
+    unchecked = FeedConfig().model_copy(update={"snapshot": [address]})  # as a command-line flag might do
     with pytest.raises(ConfigError, match="CURVE"):
         Feed(unchecked, station="s", run="r", boot_id="b", ipc_folder=tmp_path, replay=_nothing, on_command=agree)
 
@@ -167,6 +167,7 @@ def test_closing_leaves_no_thread_and_no_file(tmp_path: Path, journal: MemoryJou
             "feed-heatmaps",
             "feed-snapshot",
             "feed-commands",
+            "feed-door",
         }
         feed.tick()
     assert set(threading.enumerate()) == before

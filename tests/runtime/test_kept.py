@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -14,7 +13,10 @@ from bundles import good_picture
 from feeds import a_decision
 from sad_runtime.decide import Thresholds
 from sad_runtime.inspector import Inspection
-from sad_runtime.journal.kept import QUEUE, KeptPictures
+from sad_runtime.journal.kept import MAX_WAITING_BYTES, QUEUE, KeptPictures, sampled
+from sad_runtime.journal.picture_names import CAMERA, OVERLAY, day_of
+from sad_runtime.journal.picture_stock import PictureStock
+from sad_runtime.pictures import read_picture
 from sad_runtime.station.config import PicturesConfig
 from sad_runtime.station.happenings import Happenings
 from sad_runtime.verdict import Reason, Verdict
@@ -57,14 +59,125 @@ def test_the_oldest_go_first_when_there_are_too_many(tmp_path: Path) -> None:
     assert kept[0] > 20
 
 
+def put(folder: Path, days_ago: float, *stems: str) -> Path:
+    """A day's folder with pictures of 1000 bytes and their overlays."""
+    day = folder / day_of(time.time() - days_ago * 86400)
+    day.mkdir(exist_ok=True)
+    for stem in stems:
+        for end in (CAMERA, OVERLAY):
+            (day / f"{stem}{end}").write_bytes(b"x" * 1000)
+    return day
+
+
 def test_what_is_too_old_goes_with_its_folder(tmp_path: Path) -> None:
-    old = tmp_path / "2020-01-01" / "000000-old-FAIL.png"
-    old.parent.mkdir()
-    old.write_bytes(b"old")
-    os.utime(old, (1_577_836_800, 1_577_836_800))
+    yesterday = put(tmp_path, 1, "100000-run-0-00000001-FAIL-score")
+    old = put(tmp_path, 40, "100000-run-0-00000001-FAIL-score")
     keep(tmp_path, PicturesConfig(max_days=30), 1)
-    assert not old.parent.exists()
-    assert len(files(tmp_path)) == 2
+    assert not old.exists()
+    assert len(files(yesterday)) == 2
+    assert len(files(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("days_ahead", [-56 * 365, 3650], ids=["1970", "ten years ahead"])
+def test_a_clock_that_leaps_deletes_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days_ahead: int
+) -> None:
+    put(tmp_path, 0, "100000-run-0-00000001-FAIL-score")
+    put(tmp_path, 1, "100000-run-0-00000001-FAIL-score")
+    now = time.time_ns() + days_ahead * 86400 * 10**9
+    monkeypatch.setattr(time, "time", lambda: now / 1e9)
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    keep(tmp_path, PicturesConfig(max_days=30), 2)
+    monkeypatch.undo()
+    keep(tmp_path, PicturesConfig(max_days=30), 2)
+    assert len(files(tmp_path)) == 4 + 4 + 4
+
+
+def test_pass_goes_before_invalid_and_invalid_before_fail_of_each_the_oldest(tmp_path: Path) -> None:
+    put(tmp_path, 3, "100000-run-0-00000001-FAIL-score", "100001-run-0-00000002-INVALID-late")
+    put(tmp_path, 2, "100000-run-0-00000003-PASS-ok", "100001-run-0-00000004-FAIL-score")
+    put(tmp_path, 1, "100000-run-0-00000005-INVALID-late", "100001-run-0-00000006-PASS-ok")
+    stock = PictureStock(tmp_path)
+    stock.take()
+    assert stock.bytes == 12_000
+    gone = []
+    before = set(files(tmp_path))
+    while stock.remove_first():
+        left = set(files(tmp_path))
+        gone += [int(path.name.split("-")[3]) for path in sorted(before - left) if path.suffix == ".png"]
+        assert len(left) % 2 == 0
+        before = left
+    assert gone == [3, 6, 2, 5, 1, 4]
+    assert stock.bytes == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_that_somebody_deleted_or_left_there_confuse_nobody(tmp_path: Path) -> None:
+    day = put(tmp_path, 1, *(f"100000-run-0-{seq:08}-FAIL-score" for seq in range(20)))
+    stock = PictureStock(tmp_path)
+    (day / "note.txt").write_text("do not touch")
+    stock.take()
+    for path in day.glob("*-0000000?-*"):
+        path.unlink()
+    while stock.remove_first():
+        pass
+    assert files(tmp_path) == []
+
+
+def test_the_start_sweeps_what_a_kill_left(tmp_path: Path) -> None:
+    day = put(tmp_path, 0, "100000-run-0-00000001-FAIL-score", "100000-run-0-00000002-FAIL-score")
+    (day / ".100000-run-0-00000003-FAIL-score.png.tmp").write_bytes(b"half")
+    (day / "100000-run-0-00000001-FAIL-score.png").unlink()
+    (day / "100000-run-0-00000002-FAIL-score.jpg").unlink()
+    keep(tmp_path, PicturesConfig(), 0)
+    assert [path.name for path in files(tmp_path)] == ["100000-run-0-00000002-FAIL-score.png"]
+
+
+def test_the_cameras_whole_picture_is_kept_bit_for_bit(tmp_path: Path) -> None:
+    whole = np.random.default_rng(1).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    with KeptPictures(tmp_path, PicturesConfig(), Happenings("line1", "run-1")) as kept:
+        given = whole.copy()
+        kept.keep(FAIL, given, inspection(), CUTS)
+        given[:] = 0  # the camera fills its buffer again
+    picture, shown = sorted(files(tmp_path), key=lambda path: path.suffix, reverse=True)
+    assert np.array_equal(read_picture(picture), whole)
+    assert read_picture(shown).shape == (64, 64, 3)
+
+
+def test_the_models_picture_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    whole = np.zeros((300, 400, 3), np.uint8)
+    with KeptPictures(tmp_path, PicturesConfig(store="model"), Happenings("line1", "run-1")) as kept:
+        kept.keep(FAIL, whole, inspection(), CUTS)
+        kept.keep(FAIL.model_copy(update={"seq": 2}), whole, None, CUTS)
+    model, camera = sorted(path for path in files(tmp_path) if path.suffix == ".png")
+    assert model.name.endswith("00000001-FAIL-score.model.png")
+    assert np.array_equal(read_picture(model), good_picture())
+    assert camera.name.endswith("00000002-FAIL-score.png")
+
+
+def test_a_share_of_pass_is_kept_the_same_ones_each_time(tmp_path: Path) -> None:
+    chosen = [seq for seq in range(1, 2001) if sampled("run-1", seq, 0.05)]
+    assert 70 <= len(chosen) <= 130
+    assert chosen == [seq for seq in range(1, 2001) if sampled("run-1", seq, 0.05)]
+    assert len({seq % 8 for seq in chosen}) == 8
+    assert all(sampled("run-1", seq, 1.0) and not sampled("run-1", seq, 0.0) for seq in range(100))
+    with KeptPictures(tmp_path, PicturesConfig(sample_pass=0.05), Happenings("line1", "run-1")) as kept:
+        for seq in range(1, chosen[2] + 1):
+            kept.keep(a_decision(seq), good_picture(), None, CUTS)
+    assert [int(path.name.split("-")[3]) for path in files(tmp_path)] == chosen[:3]
+
+
+def test_pictures_that_wait_take_no_more_memory_than_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(KeptPictures, "_store", lambda *_: gate.wait(5))
+    large = np.zeros((2048, 2448, 3), np.uint8)
+    with KeptPictures(tmp_path, PicturesConfig(), Happenings("line1", "run-1")) as kept:
+        for _ in range(12):
+            kept.keep(FAIL, large, None, CUTS)
+        assert kept._waiting_bytes <= MAX_WAITING_BYTES
+        assert kept.lost == 12 - MAX_WAITING_BYTES // large.nbytes
+        gate.set()
+    assert kept._waiting_bytes == 0
 
 
 def test_only_the_verdicts_asked_for_are_kept_and_zero_megabytes_keep_none(tmp_path: Path) -> None:

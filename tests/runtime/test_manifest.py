@@ -39,7 +39,7 @@ def values() -> dict[str, Any]:
             "n": 199,
         },
         "golden": [{"file": "golden/a.png", "score": {"fp32": 1.0}, "verdict": {"fp32": "PASS"}}],
-        "scene": {"brightness_low": 20.0},
+        "scene": {"pictures": 9, "bands": {"brightness": {"low": 20.0, "warn_low": 30.0, "usual": 99.0}}},
         "training": {
             "method": "nsa",
             "preset": "fast",
@@ -116,7 +116,8 @@ def test_every_key_without_a_default_is_asked_for(key: str) -> None:
         (("golden", 0, "score", "fp32"), math.nan),
         (("golden_tolerance",), -0.1),
         (("golden_tolerance",), math.inf),
-        (("scene", "brightness_low"), math.nan),
+        (("scene", "bands", "brightness", "low"), math.nan),
+        (("scene", "bands", "brightnes"), {"low": 20.0}),
         (("precisions", "fp32", "treshold"), 1.0),
     ],
 )
