@@ -16,6 +16,7 @@ from sad_runtime.decide import Region, Thresholds, judge, p_value, regions, want
 from sad_runtime.errors import BackendError
 from sad_runtime.manifest import InputSpec, PictureSize, Roi
 from sad_runtime.preprocess import Picture, check_size, model_picture
+from sad_runtime.scene.guard import Look, SceneGuard
 from sad_runtime.verdict import Reason, Verdict
 
 REASONS = {Verdict.PASS: Reason.OK, Verdict.FAIL: Reason.SCORE, Verdict.INVALID: Reason.INFERENCE_ERROR}
@@ -23,7 +24,7 @@ REASONS = {Verdict.PASS: Reason.OK, Verdict.FAIL: Reason.SCORE, Verdict.INVALID:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found on one picture. `latency_ms` has `pre`, `infer` and `judge`."""
+    """What was found on one picture. `latency_ms` has `pre` (with the guard's look), `infer` and `judge`."""
 
     verdict: Verdict
     reason: Reason
@@ -36,6 +37,8 @@ class Inspection:
     picture: Picture
     """(height, width, channels) uint8 as the graph saw it."""
     latency_ms: dict[str, float] = field(default_factory=dict)
+    look: Look | None = None
+    """What the scene guard saw, where there is one."""
 
 
 class Inspector:
@@ -49,13 +52,18 @@ class Inspector:
         roi: Roi | None = None,
         judged: PictureSize | None = None,
         good_scores: Sequence[float] = (),
+        guard: SceneGuard | None = None,
     ) -> None:
-        """`judged`: the size of what was learnt from; pictures that are nothing like it are refused."""
+        """`judged`: the size of what was learnt from; pictures that are nothing like it are refused.
+
+        `guard` looks before the model; only a line has one, so that its limits touch no threshold and no golden proof.
+        """
         self.backend = backend
         self.thresholds = thresholds
         self.roi = roi
         self.judged = judged
         self.good_scores = sorted(good_scores)
+        self.guard = guard
 
     @property
     def spec(self) -> InputSpec:
@@ -71,10 +79,14 @@ class Inspector:
         self.backend.close()
 
     def inspect(self, picture: Picture) -> Inspection:
-        """`picture` as a camera or file gives it. Raises DataError or BackendError; neither is ever a PASS."""
+        """`picture` as a camera or file gives it. Raises DataError or BackendError; neither is ever a PASS.
+
+        SceneFault, a DataError, is what the guard raises; it holds the reason.
+        """
         start = time.perf_counter()
         prepared = model_picture(picture, self.spec, self.roi)
         check_size(picture, self.roi, self.judged)
+        look = self.guard.check(prepared) if self.guard is not None else None
         ready = time.perf_counter()
         outputs = self.backend.infer(prepared[np.newaxis])
         inferred = time.perf_counter()
@@ -93,6 +105,7 @@ class Inspector:
             embedding=outputs.embedding[0],
             picture=prepared,
             latency_ms={"pre": 1e3 * (ready - start), "infer": 1e3 * (inferred - ready)},
+            look=look,
         )
         inspection.latency_ms["judge"] = 1e3 * (time.perf_counter() - inferred)
         return inspection

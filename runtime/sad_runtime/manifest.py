@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from sad_runtime.errors import BundleError
+from sad_runtime.scene.limits import SceneLimits
 from sad_runtime.schema import Strict, parse
 
 SCHEMA = 1
@@ -122,9 +123,15 @@ class Manifest(Strict):
     golden: list[Golden] = []
     golden_tolerance: float = Field(default=0.02, ge=0)
     """How far a backend's score may stand from the expected one, in score units."""
-    scene: dict[str, float] = {}
+    scene: SceneLimits | None = None
+    """What the station may see before the model is asked; None in bundles of before."""
     training: Training
     backbone: Backbone | None = None
+
+    @field_validator("scene", mode="before")
+    @classmethod
+    def _none_learnt(cls, scene: object) -> object:
+        return None if scene == {} else scene  # as bundles had it before there were limits
 
     def to_json(self) -> bytes:
         text = json.dumps(self.model_dump(by_alias=True), indent=2, sort_keys=True, allow_nan=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,11 @@ def test_decisions_carry_the_digest_and_an_event_tells_what_is_behind_it(tmp_pat
 
 
 def test_a_camera_that_takes_software_triggers_is_fired_for_each_part(tmp_path: Path, tiny_bundle: Path) -> None:
+    numbers = itertools.count()
+
     class Fired(Named):
         def trigger(self) -> None:
-            self.put(good_picture())
+            self.put(good_picture(next(numbers)))
 
     camera = Fired(silent_after_s=None)
     camera.facts = camera.facts | {"TriggerMode": "On", "TriggerSource": "Software"}

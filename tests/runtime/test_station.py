@@ -103,7 +103,7 @@ def test_a_frame_of_another_size_or_outside_the_roi_is_invalid(tmp_path: Path, t
     assert stand.verdicts == [PASS, "INVALID incomplete", PASS]
     roi = {"recipes": {1: {"bundle": str(tiny_bundle), "roi": {"x": 40, "y": 0, "width": 64, "height": 64}}}}
     camera = ScriptedCamera(endless=False)
-    camera.put(good_picture(), np.full((64, 128, 3), 128, np.uint8), EndOfStream())
+    camera.put(good_picture(), np.tile(good_picture(1), (1, 2, 1)), EndOfStream())
     with station(tmp_path, None, camera, active_recipe=1, **roi) as stand:
         stand.ended()
     assert stand.verdicts == ["INVALID incomplete", PASS]

@@ -52,6 +52,8 @@ class Camera(ABC):
     """False where EndOfStream is to come. Such a source waits for a first subscriber."""
     silent_after_s: float | None = None
     """A live camera that says nothing for so long is taken for lost. None: it may keep silent (hardware trigger)."""
+    noisy: bool = True
+    """False where two equal pictures in a row are no fault: compressed streams, drawn and replayed pictures."""
     facts: Mapping[str, str] = {}
     """Of an open camera: `vendor`, `model`, `serial` where it has them, and its settings as read back."""
 

@@ -27,6 +27,8 @@ class FolderOptions(Strict):
 
 
 class FolderCamera(Camera):
+    noisy = False
+
     def __init__(self, uri: str, folder: Path, options: FolderOptions) -> None:
         super().__init__(uri)
         self.endless = options.loop

@@ -47,6 +47,7 @@ class RenderedCamera(Camera):
 
     def open(self) -> None:
         self._next = 0
+        self.facts = {"vendor": "sad", "model": f"demo {self._part}", "serial": str(self._options.seed)}
 
     def grab(self, timeout_s: float) -> Frame | None:
         options = self._options

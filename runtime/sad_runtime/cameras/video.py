@@ -18,6 +18,8 @@ from sad_runtime.errors import DataError
 class VideoCamera(Camera):
     """Takes the options of `folder:`. Colour comes out as BGR, as OpenCV decodes it."""
 
+    noisy = False
+
     def __init__(self, uri: str, path: Path, options: FolderOptions) -> None:
         super().__init__(uri)
         self.endless = options.loop

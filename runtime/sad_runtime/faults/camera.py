@@ -20,7 +20,8 @@ BLUR_SHARE = 0.02
 class FaultyCamera(Camera):
     def __init__(self, camera: Camera, schedule: Schedule) -> None:
         super().__init__(camera.uri)
-        self.live, self.endless, self.silent_after_s = camera.live, camera.endless, camera.silent_after_s
+        self.live, self.endless, self.noisy = camera.live, camera.endless, camera.noisy
+        self.silent_after_s = camera.silent_after_s
         self._camera, self._schedule = camera, schedule
         self._last: Picture | None = None
 

@@ -22,6 +22,7 @@ from sad_runtime.errors import DeviceLost, SadError, UsageError
 from sad_runtime.faults.backend import FaultyBackend
 from sad_runtime.faults.schedule import MODEL_FAULTS, Schedule
 from sad_runtime.inspector import Inspector
+from sad_runtime.scene.bundled import guard_for
 from sad_runtime.station.config import StationConfig
 from sad_runtime.station.engine_build import EngineBuild, engine_room, fast_enough, missing_engine, stand_ins
 from sad_runtime.station.recipes import Recipe, check_provable, opened, recipe_from
@@ -266,6 +267,7 @@ class ChangeOver:
             inspector = stack.enter_context(opened(recipe, threads=self._config.threads, engines=self._config.engines))
             if fits is not None and not fits(inspector, recipe):
                 return False
+            inspector.guard = guard_for(recipe.bundle, self._config.scene)
             self._check_wanted(last=True)
             self._engine.close()
             self._engine = stack.pop_all()

@@ -17,6 +17,7 @@ from sad_runtime.faults.schedule import faults_from
 from sad_runtime.feed.config import FeedConfig
 from sad_runtime.manifest import Roi
 from sad_runtime.ops.host_port import HostPort
+from sad_runtime.scene.config import SceneConfig
 from sad_runtime.schema import Strict
 from sad_runtime.verdict import Verdict
 
@@ -62,11 +63,17 @@ class TriggerConfig(Strict):
         return self
 
 
+class RecipeCamera(Strict):
+    settings: dict[str, Setting] = {}
+    """Over those of the station's camera."""
+
+
 class RecipeConfig(Strict):
     bundle: str
     threshold: float | None = Field(default=None, allow_inf_nan=False)
     deadline_ms: int | None = Field(default=None, ge=10, le=3_600_000)
     roi: Roi | None = None
+    camera: RecipeCamera = RecipeCamera()
 
 
 class JournalConfig(Strict):
@@ -103,7 +110,9 @@ class StationConfig(Strict):
     station: str = Field(default="line1", pattern=STATION_NAME)
     camera: CameraConfig = CameraConfig()
     trigger: TriggerConfig = TriggerConfig()
+    scene: SceneConfig = SceneConfig()
     recipes: dict[int, RecipeConfig] = {}
+    warm_recipes: int = Field(default=4, ge=0, le=32)
     trust: list[Annotated[str, Field(min_length=1)]] = []
     active_recipe: int | None = None
     backend: str = "auto"

@@ -67,7 +67,8 @@ class Equipment:
         """What the metrics show; a part of the station may put its own gauges and totals there."""
         self.watched.gauges["subscribers"] = ("Readers of the decisions.", self.feed.decision_subscribers)
         self.watched.totals["pictures_lost"] = ("Pictures that were not kept.", lambda: self.pictures.lost)
-        self._metrics_at = config.metrics.address
+        self.metrics_address = config.metrics.address
+        """Once opened: what was really bound."""
         self._lock = StationLock(folder.lock, station)
         self._opened = ExitStack()
 
@@ -80,8 +81,9 @@ class Equipment:
             self.happenings.attach(self.feed.publish)
             opening.callback(self.happenings.detach)
             opening.enter_context(LatencyTelling(self.measures, self.happenings))
-            if self._metrics_at is not None:
-                opening.enter_context(MetricsServer(self._metrics_at, self.watched))
+            if self.metrics_address is not None:
+                server = opening.enter_context(MetricsServer(self.metrics_address, self.watched))
+                self.metrics_address = server.address
             self._opened = opening.pop_all()
         for name, address in self.feed.addresses.items():
             log.info("%s at %s", name, address)

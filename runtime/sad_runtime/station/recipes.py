@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
+from sad_runtime.backends.base import Backend
 from sad_runtime.backends.constant import ConstantBackend
 from sad_runtime.backends.table import backend_for, bound_name, chosen_backend
 from sad_runtime.backends.tensorrt import TensorRTBackend
-from sad_runtime.bundle import Bundle, read_bundle
+from sad_runtime.bundle import Bundle, read_bundle, vouched_anew
+from sad_runtime.cameras.base import Setting
 from sad_runtime.decide import Thresholds
 from sad_runtime.engines.settings import EngineKind, EngineSettings
 from sad_runtime.errors import BundleError, GateFailed
@@ -51,6 +54,10 @@ class Recipe:
     """A threshold given for trying out; it stands on any backend."""
     degraded: bool = False
     """Not on the backend that was asked for."""
+    camera: Mapping[str, Setting] = field(default_factory=dict)
+    """What the camera is to be locked to."""
+    rolled_back: bool = False
+    """A version that judged here before, in place of the file of the configuration."""
 
     @property
     def simulated(self) -> bool:
@@ -84,10 +91,23 @@ class Recipe:
         )
 
 
-def recipe_from(number: int, wanted: RecipeConfig, config: StationConfig, history: Path) -> Recipe:
-    """Raises UsageError (exit code 2) for whatever cannot be run here, GateFailed for a bundle that is not trusted."""
-    bundle = read_bundle(Path(wanted.bundle), trusted_keys(config.trust))
-    bundle.model(config.precision)
+def camera_settings(config: StationConfig, wanted: RecipeConfig) -> dict[str, Setting]:
+    return {**config.camera.settings, **wanted.camera.settings}
+
+
+def recipe_from(
+    number: int, wanted: RecipeConfig, config: StationConfig, history: Path, *, bundle: Bundle | None = None
+) -> Recipe:
+    """`bundle`: the one of `wanted`, where it is in memory and its file is unchanged; trust is checked all the same.
+
+    Raises UsageError (exit code 2) for whatever cannot be run here, GateFailed for a bundle that is not trusted.
+    """
+    trust = trusted_keys(config.trust)
+    if bundle is None:
+        bundle = read_bundle(Path(wanted.bundle), trust)
+        bundle.model(config.precision)
+    else:
+        bundle = vouched_anew(bundle, trust)
     backend, why = chosen_backend(config.backend)
     bound = bound_name(backend)
     cuts, good = thresholds_in_force(bundle, config.precision, bound, read_history(history))
@@ -112,6 +132,7 @@ def recipe_from(number: int, wanted: RecipeConfig, config: StationConfig, histor
         roi=wanted.roi or bundle.manifest.roi,
         deadline_ms=wanted.deadline_ms or config.trigger.deadline_ms,
         override=wanted.threshold,
+        camera=camera_settings(config, wanted),
     )
 
 
@@ -149,20 +170,23 @@ def opened(recipe: Recipe, *, threads: int = 0, engines: EngineSettings | None =
     if isinstance(backend, TensorRTBackend):
         backend.may_build = False  # it would stop the loop for minutes; EngineBuild does it beside the line
     with ExitStack() as stack:
-        inspector = stack.enter_context(
-            Inspector(
-                backend,
-                recipe.thresholds,
-                roi=recipe.roi,
-                judged=bundle.manifest.judged,
-                good_scores=recipe.good_scores,
-            )
-        )
+        inspector = stack.enter_context(inspector_on(backend, recipe))
         if not recipe.simulated:
             count = prove(inspector, bundle, recipe.precision)
             log.info("golden check of %s: %d pictures, all as at export", recipe.backend, count)
         backend.warm_up()
         yield inspector
+
+
+def inspector_on(backend: Backend, recipe: Recipe) -> Inspector:
+    """`recipe` on its backend, which may be open already."""
+    return Inspector(
+        backend,
+        recipe.thresholds,
+        roi=recipe.roi,
+        judged=recipe.bundle.manifest.judged,
+        good_scores=recipe.good_scores,
+    )
 
 
 def check_provable(recipe: Recipe) -> None:
@@ -178,13 +202,13 @@ def check_provable(recipe: Recipe) -> None:
         log.warning("%s", nothing)
 
 
-def prove(inspector: Inspector, bundle: Bundle, precision: str) -> int:
-    """Inspects the golden pictures and says how many there were.
+def prove(inspector: Inspector, bundle: Bundle, precision: str, at_most: int | None = None) -> int:
+    """Inspects the golden pictures, all or the first `at_most`, and says how many there were.
 
     Raises GateFailed where a verdict or score is not the one of the export.
     """
     count = 0
-    for shown in replayed(inspector.backend, bundle, precision):
+    for shown in islice(replayed(inspector.backend, bundle, precision), at_most):
         if not shown.fits:
             raise GateFailed(
                 f"{bundle.path}: {shown.file} came out {shown.verdict.value} {shown.score:.6g} on "

@@ -35,6 +35,20 @@ class StateFolder:
         return self.folder / "thresholds.json"
 
     @property
+    def bundles(self) -> Path:
+        """The versions that have judged here."""
+        return self.folder / "bundles"
+
+    @property
+    def versions(self) -> Path:
+        return self.folder / "versions.json"
+
+    @property
+    def commands(self) -> Path:
+        """The command socket, where no other address is configured."""
+        return self.folder / "commands.ipc"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 

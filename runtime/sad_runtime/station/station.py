@@ -22,6 +22,7 @@ from types import TracebackType
 from sad_runtime.cameras.base import Camera, EndOfStream, Frame
 from sad_runtime.errors import BackendError, CameraError, DataError, DeviceLost
 from sad_runtime.faults.schedule import Schedule
+from sad_runtime.scene.guard import SceneFault
 from sad_runtime.station.answers import Judge
 from sad_runtime.station.change_over import ChangeOver
 from sad_runtime.station.config import StationConfig, TriggerMode
@@ -32,6 +33,7 @@ from sad_runtime.station.orders import Orders
 from sad_runtime.station.pairing import Pairing
 from sad_runtime.station.part import Finding, Part, Stage, invalid
 from sad_runtime.station.recipes import Recipe
+from sad_runtime.station.scene_care import SceneCare
 from sad_runtime.station.sight import Sight
 from sad_runtime.station.standing import Standing
 from sad_runtime.station.state_folder import StateFolder
@@ -69,6 +71,7 @@ class Station:
         self.intake = Intake(self.standing, pairing or self._queue, self._answer)
         self.changes = ChangeOver(recipe, config, folder.thresholds, stop=stop, faults=faults)
         self._tell = self.equipment.happenings.tell
+        self._scene = SceneCare(config.scene, self._tell)
         self._sight = Sight(camera, config.camera.silent_after_s, config.camera.expect)
         self._resync = threading.Event()
         self._name, self._limit = config.station, limit
@@ -111,15 +114,15 @@ class Station:
     def _run(self) -> None:
         self.standing.enter(State.PREOPERATIONAL)
         if self._staged:
-            self._tell("faults_staged", "warning", f"faults are staged, decisions are flagged simulated: {self._staged}")
+            text = f"faults are staged, decisions are flagged simulated: {self._staged}"
+            self._tell("faults_staged", "warning", text)
         with ticking(self.feed.tick):
             self._open_eyes()
             loaded = self.changes.load(self._tell)
         if not loaded:
             self._finish()
             return
-        self.standing.recipe = self.changes.recipe
-        self.equipment.answers.judge = self._judge()
+        self._recipe_in_force()
         self.standing.enter(State.READY)
         self._tell("ready", "info", f"Ready: station {self._name}, run {self.equipment.run}")
         self._wait_for_audience()
@@ -130,6 +133,12 @@ class Station:
             while not self._over():
                 self._turn()
         self._finish()
+
+    def _recipe_in_force(self) -> None:
+        """What rests on the recipe follows it."""
+        self.standing.recipe = self.changes.recipe
+        self.equipment.answers.judge = self._judge()
+        self._scene.begin(self.changes.recipe)
 
     def _judge(self) -> Judge:
         """While faults are staged, every decision says that it is not of a real line."""
@@ -148,6 +157,9 @@ class Station:
         part = self._next_part()
         if part is not None:
             self._answer(part, self._finding(part))
+            if self._scene.camera_hangs:
+                self._scene.frozen_in_a_row = 0
+                self._lose_sight(f"camera {self._sight.camera.uri}: frozen, so it is opened again", None)
         if self.standing.state is State.SINGLE_EXECUTION:
             self.standing.enter(State.READY)
 
@@ -251,8 +263,12 @@ class Station:
             return self._trouble(Reason.INCOMPLETE, f"not a whole picture: {frame.source if frame else 'none'}")
         if time.monotonic_ns() >= part.last_call_ns:
             return invalid(Reason.LATE)
+        if self._sight.camera.live and self._sight.camera.noisy and self._scene.is_frozen(frame.picture):
+            return invalid(Reason.FROZEN)
         try:
             found = self.changes.inspector.inspect(frame.picture)
+        except SceneFault as fault:
+            return invalid(self._scene.refused(fault))
         except DataError as error:
             return self._trouble(Reason.INCOMPLETE, str(error))
         except BackendError as error:
@@ -264,6 +280,7 @@ class Station:
             log.exception("inspection failed")  # the edge of the process: whatever it was, the part is INVALID
             return self._trouble(Reason.INFERENCE_ERROR, f"{type(error).__name__}: {error}")
         self._last_trouble = None
+        self._scene.judged(found)
         return Finding(found.verdict, found.reason, found)
 
     def _trouble(self, reason: Reason, text: str) -> Finding:
@@ -332,8 +349,7 @@ class Station:
         self.intake.refuse_waiting(Reason.NOT_ONLINE)
         with ticking(self.feed.tick):
             self.changes.carry_out(self._tell)
-        self.standing.recipe = self.changes.recipe
-        self.equipment.answers.judge = self._judge()
+        self._recipe_in_force()
         self._to_work(told_from_ns)
 
     def resync(self) -> None:

@@ -53,7 +53,7 @@ class Grabbed(Camera):
     ) -> None:
         """`source`: the closed camera as the child will open it; only its promises are read here."""
         super().__init__(source.uri)
-        self.endless, self.silent_after_s = source.endless, source.silent_after_s
+        self.endless, self.silent_after_s, self.noisy = source.endless, source.silent_after_s, source.noisy
         self._settings, self._waiting, self._faults = dict(settings), waiting, faults
         self._child: _Child | None = None
 
