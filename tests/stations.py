@@ -21,6 +21,7 @@ from sad_runtime.backends.base import Backend, Outputs
 from sad_runtime.bundle import DIGESTS, MANIFEST, read_bundle, write_bundle
 from sad_runtime.cameras.base import Camera, Frame, frame_now
 from sad_runtime.errors import BackendError, CameraError
+from sad_runtime.faults.schedule import Schedule
 from sad_runtime.messages import Command, CommandReply, Decision, Event, Heartbeat, decode, decode_published, encode
 from sad_runtime.schema import parse
 from sad_runtime.station.config import StationConfig
@@ -133,9 +134,15 @@ class Stand:
     """A running station, and everything it says on its feed."""
 
     def __init__(
-        self, station: Station, stop: threading.Event, over: threading.Event, failed: list[BaseException]
+        self,
+        station: Station,
+        stop: threading.Event,
+        over: threading.Event,
+        failed: list[BaseException],
+        faults: Schedule,
     ) -> None:
         self.station, self.stop, self.over, self._failed = station, stop, over, failed
+        self.faults = faults
         self.decisions: list[Decision] = []
         self.events: list[Event] = []
         self.heartbeats: list[Heartbeat] = []
@@ -219,6 +226,7 @@ def station(
         stop=stop,
         limit=limit,
         faults=choice.faults,
+        camera_with=None if scripted is not None else choice.camera_with,
     )
     opened.feed.linger_ms = 0
 
@@ -244,7 +252,7 @@ def station(
         assert bound.wait(PATIENCE_S)
         if failed:
             raise failed[0]
-        stand = Stand(opened, stop, over, failed)
+        stand = Stand(opened, stop, over, failed, choice.faults)
         stack.callback(stand.close)
         stand.until(lambda: opened.feed.decision_subscribers() > 0, "the subscription")
         subscribed.set()

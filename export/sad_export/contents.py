@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sad_calibration.conformal import METHOD
 from sad_calibration.int8.ranges import Ranges
+from sad_export import scene
 from sad_export.cost import cost_of
 from sad_export.export_report import Findings, report_html
 from sad_export.proof import Proof
@@ -48,6 +49,8 @@ def files_of(proved: Mapping[str, Proof], golden: list[Golden], findings: Findin
     files["report.html"] = report_html(findings).encode()
     if extras.pictures is not None:
         files |= {f"calibration/{index:04}.png": encode_png(good) for index, good in enumerate(extras.pictures)}
+    if findings.scene is not None:
+        files[scene.FILE] = findings.scene.to_npz()
     if extras.mask is not None:
         files["ignore.png"] = encode_png(extras.mask)
     if extras.ranges is not None:
@@ -77,6 +80,7 @@ def manifest_of(
         ),
         golden=golden,
         golden_tolerance=main.golden_tolerance,
+        scene=None if findings.scene is None else findings.scene.limits,
         training=Training(
             method=checkpoint.config.method,
             preset=checkpoint.config.preset,

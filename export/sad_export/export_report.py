@@ -12,6 +12,8 @@ from sad_calibration.conformal import percent
 from sad_calibration.thresholds import Cuts
 from sad_export.parity_set import ParityPicture
 from sad_export.proof import Proof
+from sad_export.scene import Learnt
+from sad_export.scene_report import scene_json, scene_section
 from sad_runtime.decide import Thresholds, judge
 from sad_runtime.heatmap import overlay
 from sad_runtime.manifest import PictureSize
@@ -34,6 +36,8 @@ class Findings:
     noise: float
     proved: dict[str, Proof]
     failures: list[str]
+    scene: Learnt | None = None
+    """What the station's guard goes by."""
 
     @property
     def main(self) -> Proof:
@@ -59,6 +63,7 @@ class Findings:
                 kind: sum(picture.kind == kind for picture in self.pictures) for kind in ("good", "synthetic", "defect")
             },
             "engines": {name: [asdict(found) for found in one.comparisons] for name, one in self.proved.items()},
+            "scene": None if self.scene is None else scene_json(self.scene),
             "int8": next((one.made.choice.as_json() for one in self.proved.values() if one.made.choice), None),
         }
 
@@ -105,6 +110,7 @@ def report_html(findings: Findings) -> str:
             "Scores", _scores(findings), note="Anomalies here are synthetic unless known defects were given."
         ),
         _apart(findings),
+        "" if findings.scene is None else scene_section(findings.scene),
         report.section("Golden pictures", report.gallery(_cards(findings))),
         subtitle=f"{len(findings.pictures)} pictures replayed, {len(findings.golden)} of them golden",
     )

@@ -22,8 +22,9 @@ from sad_export.precisions.finetuned import finetuned
 from sad_export.precisions.material import Material, material_from
 from sad_export.precisions.models import Models
 from sad_export.proof import Asked, Proofs, Trial, proofs, said
+from sad_export.scene import MOST, Learnt, embeddings_of, learnt
 from sad_runtime.backends.constant import ConstantBackend
-from sad_runtime.backends.table import GPU_BACKENDS, chosen_backend, installed_backends
+from sad_runtime.backends.table import GPU_BACKENDS, backend_for, chosen_backend, installed_backends
 from sad_runtime.bundle import sha256_hex, write_bundle
 from sad_runtime.errors import DataError, GateFailed, MissingExtra, UsageError
 from sad_runtime.files import write_atomically
@@ -31,6 +32,7 @@ from sad_runtime.manifest import PictureSize, Roi
 from sad_runtime.pictures import read_picture
 from sad_runtime.signature import Signer
 from sad_train.data.goodset import loaded
+from sad_train.data.split import Picked
 from sad_train.graph import InspectionGraph
 from sad_train.run import Checkpoint, Run
 from sad_train.settling import settle
@@ -95,7 +97,8 @@ def exported(run: Run, wish: Wish) -> Findings:
         wish.limits,
     )
     found, models = _proved(graph, checkpoint.config.seed, lambda: _material(run, checkpoint, wish), trial, wish)
-    findings = _findings(run, checkpoint, found, pictures, wish)
+    scene = _scene(run, checkpoint, found, trial)
+    findings = _findings(run, checkpoint, found, pictures, wish, scene)
     if not findings.failures:
         ranges = models.ranges if len(found.by_precision) > 1 else None
         _write(checkpoint, found, Extras(goods if wish.pictures else None, mask, ranges), findings, wish)
@@ -195,6 +198,30 @@ def _pictures(run: Run, checkpoint: Checkpoint, share: Literal["calibration", "t
     return loaded(split.paths(share), checkpoint.spec, checkpoint.config.roi_box)
 
 
+def _scene(run: Run, checkpoint: Checkpoint, found: Proofs, trial: Trial) -> Learnt:
+    """From the calibration pictures and as many training pictures as are still what they were, at most 1000 of these.
+
+    Embeddings of the calibration pictures alone: the network has learnt the others.
+    """
+    training = run.split().train
+    there = [Path(picked.path) for picked in training[:: -(-len(training) // MOST) or 1] if _unchanged(picked)]
+    if not there:
+        log.warning(
+            "scene limits are learnt from %d calibration pictures: no training picture is left", len(trial.goods)
+        )
+    seen = loaded(there, trial.spec, checkpoint.config.roi_box) if there else trial.goods[:0]
+    embeddings = {}
+    for name, one in found.by_precision.items():
+        with backend_for(trial.shipping, one.made.model, trial.spec) as backend:
+            embeddings[name] = embeddings_of(backend, trial.goods)
+    return learnt(np.concatenate([trial.goods, seen]), embeddings)
+
+
+def _unchanged(picked: Picked) -> bool:
+    path = Path(picked.path)
+    return path.exists() and sha256_hex(path.read_bytes()) == picked.sha256
+
+
 def _judged_size(run: Run, roi: Roi | None) -> PictureSize | None:
     """The size that all of up to 32 calibration pictures have."""
     if roi is not None:
@@ -227,6 +254,7 @@ def _findings(
     found: Proofs,
     pictures: Sequence[ParityPicture],
     wish: Wish,
+    scene: Learnt,
 ) -> Findings:
     main = found.by_precision["fp32"]
     failures = [f"{name} on {failure}" for name, one in found.by_precision.items() for failure in one.failures]
@@ -241,6 +269,7 @@ def _findings(
         noise=found.noise,
         proved=found.by_precision,
         failures=failures,
+        scene=scene,
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sad_export.scene import FLOORS, SPOILT, Learnt, blurred, cut_short, exposed, learnt, shifted, tinted
+from sad_export.scene import FLOORS, Learnt, learnt
+from sad_export.spoiling import SPOILT, blurred, cut_short, exposed, shifted, tinted
 from sad_runtime.bundle import read_bundle, write_bundle
 from sad_runtime.errors import BundleError
 from sad_runtime.scene.bundled import drift_for, guard_for
@@ -137,6 +138,19 @@ def test_an_exported_bundle_carries_its_guard(washer_bundle: Path, washers: Path
         assert guard.look(exposed(picture, 0.3)).fault is Reason.BLACK
     assert "What the scene guard expects" in bundle.read("report.html").decode()
     assert '"left_out"' in bundle.read("parity.json").decode()
+
+
+@pytest.mark.parametrize("name", ["washer", "board", "fabric"])
+def test_no_unseen_rendered_part_is_called_a_fault_good_or_defective(name: str) -> None:
+    from sad_runtime.cameras.demo.parts import defects_of, render
+
+    guard = guard_of(learnt(np.stack([render(name, seed=1, index=index, size_px=64).image for index in range(16)])))
+    for index in range(100, 112):
+        look = guard.look(render(name, seed=1, index=index, size_px=64).image)
+        assert (look.fault, look.warnings) == (None, []), look
+    for defect in defects_of(name):
+        look = guard.look(render(name, seed=1, index=200, defect=defect, size_px=64).image)
+        assert look.fault is None, (defect, look)
 
 
 def test_an_exported_bundle_knows_its_embeddings(washer_bundle: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,3 +57,4 @@ def _show_system_gi() -> None:
             folder = Path(tempfile.mkdtemp(prefix="sad-gi-"))
             (folder / "gi").symlink_to(SYSTEM_GI)
             sys.path.append(str(folder))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -140,3 +140,7 @@ def test_random_bytes_are_no_manifest(data: bytes) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_and_colour_are_what_a_graph_takes(channels: int) -> None:
     assert InputSpec(height=16, width=32, channels=channels).shape == (16, 32, channels)
+
+
+def test_the_empty_scene_of_earlier_bundles_is_none() -> None:
+    assert read({**values(), "scene": {}}).scene is None

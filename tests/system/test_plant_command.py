@@ -113,10 +113,10 @@ def test_all_run_are_told_apart_and_stop_together(plant: Path) -> None:
     with closing(Listening(5.0)) as manager, Running("--config", plant, **manager.environment) as running:
         for name in ("washers", "boards"):
             running.says(rf"^\[{name}\] .*Ready: station {name}")
-        until(lambda: (manager.read(), manager.ready)[1], "the service manager hears that all are ready")
+        until(lambda: manager.ready, "the service manager hears that all are ready")
         address = running.says(r"^\[washers\] .*metrics at (\S+)")
-        text = urllib.request.urlopen(address, timeout=5).read().decode()
-        assert re.search(r'sad_parts_total\{.*station="washers".*\} [1-9]', text)
+        counted = re.compile(r'^sad_parts_total\{.*station="washers".*\} [1-9]', re.MULTILINE)
+        until(lambda: counted.search(urllib.request.urlopen(address, timeout=5).read().decode()) is not None, "parts")
         running.process.send_signal(signal.SIGTERM)
         assert running.ends() == 0
         for name in ("washers", "boards"):
@@ -127,7 +127,7 @@ def test_all_run_are_told_apart_and_stop_together(plant: Path) -> None:
 
 @pytest.mark.slow
 def test_one_that_is_killed_comes_back_and_takes_no_other_with_it(plant: Path) -> None:
-    with Running("--config", plant) as running:
+    with Running("--config", plant, WATCHDOG_PID="1") as running:  # another's watchdog; each station has its own
         boards = int(running.says(r"station boards: process (\d+)"))
         washers = int(running.says(r"station washers: process (\d+)"))
         running.says(r"^\[washers\] .*Ready")

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,11 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sad_runtime.journal.ages import AgeLimit
 from sad_runtime.journal.journal_file import (
     Damaged,
     checkpoint,
     delete_oldest,
     is_damage,
+    newest_ns,
     open_journal,
     set_aside,
     wal_bytes,
@@ -61,8 +63,11 @@ class Journal:
 
     def __init__(self, path: Path, config: JournalConfig, happenings: Happenings) -> None:
         self.path = path
+        self.before_write: Callable[[], None] | None = None
+        """Stages a faulty disk (faults/disk.py)."""
         self._config = config
         self._happenings = happenings
+        self._ages = AgeLimit(config.keep_days)
         self._connection: sqlite3.Connection | None = None
         self._wake = threading.Condition()
         self._waiting: deque[_Entry] = deque()
@@ -146,6 +151,8 @@ class Journal:
             connection = self._connection or self._connect()
             if connection is None:
                 return False
+            if self.before_write is not None:
+                self.before_write()
             connection.execute("BEGIN IMMEDIATE")
             for entry in batch:
                 connection.execute(entry.sql, entry.values)
@@ -166,6 +173,7 @@ class Journal:
             except Damaged as damage:
                 self._put_aside(str(damage))
                 self._connection = open_journal(self.path, full_sync=full)
+            self._ages.begin(newest_ns(self._connection))
         except (sqlite3.Error, Damaged, OSError) as error:
             self._say_sick(str(error))
         return self._connection
@@ -201,7 +209,7 @@ class Journal:
         if self._connection is None:
             return
         try:
-            delete_oldest(self._connection, keep_rows=self._config.keep_rows, keep_days=self._config.keep_days)
+            delete_oldest(self._connection, keep_rows=self._config.keep_rows, too_old=self._ages.span())
         except sqlite3.Error as error:
             self._refused(error)
 

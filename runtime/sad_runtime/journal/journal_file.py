@@ -6,6 +6,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from sad_runtime.journal.ages import Span
+
 SCHEMA = 1
 TABLE = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -24,9 +26,13 @@ CREATE TABLE IF NOT EXISTS decisions (
     UNIQUE (run, seq)
 )
 """
+ENDS = "SELECT (SELECT min(id) FROM decisions), (SELECT max(id) FROM decisions)"
+"""Looked up; SQLite would read every row for both in one SELECT."""
 DAMAGE = ("malformed", "not a database", "corrupt", "file is encrypted")
 SMALL_BYTES = 64 * 2**20
 """Up to here a journal is checked throughout at start (about 0.2 s); a larger one only where it is read."""
+RESTART_TRIES = 20
+RESTART_PAUSE_S = 0.005
 
 
 class Damaged(Exception):
@@ -100,30 +106,60 @@ def checkpoint(path: Path) -> None:
 
     The bulk is moved without holding up the writer. Only a complete checkpoint lets SQLite write the log from its
     start, and beside a busy writer none is ever complete, so the few rows of the meantime are moved with the writer
-    waiting.
+    waiting. It never waits for a reader, because it would hold up the writer meanwhile (100 ms were measured): while
+    one reads on, the log grows, and the next second's try finds it gone.
     """
-    connection = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
     try:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        for _ in range(RESTART_TRIES):
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            if not busy:
+                return
+            time.sleep(RESTART_PAUSE_S)
     finally:
         connection.close()
 
 
-def delete_oldest(connection: sqlite3.Connection, *, keep_rows: int, keep_days: float, most: int = 200) -> int:
+def newest_ns(connection: sqlite3.Connection) -> int | None:
+    """The date of the row written last; None in an empty journal."""
+    row = connection.execute("SELECT decided_ns FROM decisions ORDER BY id DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else None
+
+
+def delete_oldest(connection: sqlite3.Connection, *, keep_rows: int, too_old: Span | None, most: int = 200) -> int:
     """Deletes up to `most` rows that are beyond the limits, oldest first. Returns how many."""
-    oldest = connection.execute("SELECT id, decided_ns FROM decisions ORDER BY id LIMIT 1").fetchone()
-    newest = connection.execute("SELECT max(id) FROM decisions").fetchone()
-    if oldest is None:
+    first, last = connection.execute(ENDS).fetchone()
+    if first is None:
         return 0
-    first, decided_ns = oldest
-    too_many = min(newest[0] - first + 1 - keep_rows, most)
-    old_ns = time.time_ns() - int(keep_days * 86400e9)
-    gone = 0
-    if too_many > 0:
-        gone += connection.execute("DELETE FROM decisions WHERE id < ?", (first + too_many,)).rowcount
-    elif decided_ns < old_ns:
-        gone += connection.execute(
-            "DELETE FROM decisions WHERE id < ? AND decided_ns < ?", (first + most, old_ns)
-        ).rowcount
-    return gone
+    end = first + min(last - first + 1 - keep_rows, most)
+    if end <= first and too_old is not None:
+        end = _end_of_old(connection, first, last, too_old, most)
+    if end <= first:
+        return 0
+    return connection.execute("DELETE FROM decisions WHERE id < ?", (end,)).rowcount
+
+
+def _end_of_old(connection: sqlite3.Connection, first: int, last: int, too_old: Span, most: int) -> int:
+    """The id before which all rows are too old, at most `first + most`.
+
+    Rows lie in the order in which they were written, whatever their clock said: before an old row all are old, and
+    after one that is not old none is. A row that a wrong clock dated goes by its neighbours.
+    """
+    end = first
+    ahead = connection.execute("SELECT id, decided_ns FROM decisions WHERE id < ? ORDER BY id", (first + most,))
+    for row, decided_ns in ahead.fetchall():
+        if not too_old.from_ns <= decided_ns <= too_old.now_ns:
+            continue
+        if decided_ns >= too_old.to_ns:
+            return end
+        end = row + 1
+    step = most
+    while end == first and first + step <= last:  # a long stretch without dates: look further, in ever longer steps
+        found = connection.execute(
+            "SELECT decided_ns FROM decisions WHERE id >= ? ORDER BY id LIMIT 1", (first + step,)
+        ).fetchone()
+        if too_old.from_ns <= found[0] <= too_old.now_ns:
+            return first + most if found[0] < too_old.to_ns else end
+        step *= 2
+    return end

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from sad_runtime.messages import SNAPSHOT_PAGE, Decision, SnapshotReply, SnapshotRequest, decode
 
+ENDS_OF_RUN = """
+SELECT (SELECT min(seq) FROM decisions WHERE run = ?), (SELECT max(seq) FROM decisions WHERE run = ?)
+"""
+"""Looked up in the index; both in one SELECT would read all of the run: 90 ms a request after a million parts."""
+
 
 class Replay:
     """Each request opens the journal anew, read only, so it sees every row committed before it."""
@@ -32,7 +37,7 @@ class Replay:
 
     def _page(self, connection: sqlite3.Connection, request: SnapshotRequest) -> SnapshotReply:
         run = request.run or self._run
-        first, last = connection.execute("SELECT min(seq), max(seq) FROM decisions WHERE run = ?", (run,)).fetchone()
+        first, last = connection.execute(ENDS_OF_RUN, (run, run)).fetchone()
         if first is None:
             return SnapshotReply() if run == self._run else SnapshotReply(error=f"no run {run} in this journal")
         rows = connection.execute(

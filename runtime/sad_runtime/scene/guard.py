@@ -33,18 +33,19 @@ FAULTS: tuple[tuple[Measure, str, Reason], ...] = (
     ("likeness", "low", Reason.SCENE),
 )
 """What a measure beyond which limit means, the most telling first."""
+SHARES: tuple[Measure, ...] = ("dark", "saturated", "repeated")
 SAID: Mapping[Measure, str] = {
     "brightness": "brightness {:.0f} of 255",
     "highlights": "brightest grey level {:.0f} of 255",
-    "dark": "{:.1%} of the picture dark",
-    "saturated": "{:.1%} of the picture saturated",
+    "dark": "{:.1f} % of the picture dark",
+    "saturated": "{:.1f} % of the picture saturated",
     "contrast": "contrast {:.1f} grey levels",
     "focus": "focus {:.3f}",
     "blue": "blue over green {:.3f}",
     "red": "red over green {:.3f}",
     "shift": "{:.1f} px off",
     "likeness": "likeness to the good pictures {:.2f}",
-    "repeated": "{:.1%} of the picture are equal lines",
+    "repeated": "{:.1f} % of the picture are equal lines",
 }
 
 
@@ -118,11 +119,9 @@ class SceneGuard:
 def said(measure: Measure, value: float, side: str, limit: float) -> str:
     """`focus 0.210, at least 0.350`"""
     bound = "at least" if side == "low" else "at most"
-    return f"{SAID[measure].format(value)}; {bound} {_plain(measure, limit)} expected"
-
-
-def _plain(measure: Measure, limit: float) -> str:
-    return f"{limit:.1%}" if measure in ("dark", "saturated", "repeated") else f"{limit:.4g}"
+    if measure in SHARES:
+        return f"{SAID[measure].format(100 * value)}; {bound} {100 * limit:.1f} % expected"
+    return f"{SAID[measure].format(value)}; {bound} {limit:.4g} expected"
 
 
 def _limit(bands: Mapping[Measure, Band], measure: Measure, side: str) -> float | None:

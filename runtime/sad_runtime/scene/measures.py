@@ -130,7 +130,7 @@ def tint(picture: Picture) -> tuple[float, float]:
     """
     if picture.ndim == 2 or picture.shape[2] == 1:
         return 1.0, 1.0
-    down, across = (_step(side, 8 * BLOCKS) for side in picture.shape[:2])
+    down, across = (_step(side, 4 * BLOCKS) for side in picture.shape[:2])
     thinned = np.ascontiguousarray(picture[::down, ::across])
     blocks = cv2.resize(thinned, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     coloured = blocks[blocks.max(axis=1) < BRIGHT]

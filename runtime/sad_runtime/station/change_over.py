@@ -1,5 +1,8 @@
 """The recipe in force, and changing it: load, prove on the golden pictures, swap. One that fails leaves the old.
 
+An order asks for the recipe's file, whichever it is by now, or for the version that was in force before (versions.py).
+Recipes that were opened stay warm (warm.py).
+
 Engines belong to the thread that opens them, so the loop does the work; others order it and wait for the outcome.
 A recipe whose engine has to be built first is served by the CPU meanwhile, flagged degraded, and moves to its engine
 between two parts; where no CPU backend is fast enough, the loop waits for the engine, until the order is withdrawn or
@@ -14,11 +17,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sad_runtime.backends.tensorrt import EngineMissing
 from sad_runtime.engines.room import EngineRoom
-from sad_runtime.errors import DeviceLost, SadError, UsageError
+from sad_runtime.errors import CameraError, DeviceLost, SadError, UsageError
 from sad_runtime.faults.backend import FaultyBackend
 from sad_runtime.faults.schedule import MODEL_FAULTS, Schedule
 from sad_runtime.inspector import Inspector
@@ -27,6 +31,8 @@ from sad_runtime.station.config import StationConfig
 from sad_runtime.station.engine_build import EngineBuild, engine_room, fast_enough, missing_engine, stand_ins
 from sad_runtime.station.recipes import Recipe, check_provable, opened, recipe_from
 from sad_runtime.station.ticking import TICK_S
+from sad_runtime.station.versions import Version, Versions
+from sad_runtime.station.warm import Loaded, WarmRecipes
 
 log = logging.getLogger("sad.station")
 
@@ -37,6 +43,17 @@ class _Overtaken(UsageError):
 
 class _Withdrawn(UsageError):
     """Nobody waits for the order any more."""
+
+
+@dataclass(frozen=True)
+class Order:
+    outcome: Future[None]
+    recipe: int | None
+    """None: the one in force."""
+    model_digest: str | None = None
+    """The model that it must be."""
+    back: bool = False
+    """To the version before."""
 
 
 class ChangeOver:
@@ -52,50 +69,77 @@ class ChangeOver:
         *,
         stop: threading.Event | None = None,
         faults: Schedule | None = None,
+        versions: Versions | None = None,
+        prepare: Callable[[Recipe], None] | None = None,
     ) -> None:
         """`thresholds`: the station's threshold history. `stop`: no engine is waited for any longer.
 
-        `faults`: staged on the model that judges, after it has proved itself.
+        `faults`: staged on the model that judges, after it has proved itself. `versions`: without, none is kept.
+        `prepare`: called last before a recipe is put in force; raises SadError where the camera does not suit it, and
+        has left the camera as it was then.
         """
         self.recipe = recipe
         self._config = config
         self._thresholds = thresholds
         self._stop = stop or threading.Event()
         self._faults = faults or Schedule()
+        self._versions = versions
+        self._prepare = prepare
         self._closed = False
-        self._in_force = False
+        self._loaded: Loaded | None = None
+        self._warm = WarmRecipes(config.warm_recipes)
         self._order: Future[None] | None = None
         """The one being carried out."""
-        self._engine = ExitStack()
         self._build: EngineBuild | None = None
-        self._orders: queue.SimpleQueue[tuple[int, Future[None]]] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
 
     def load(self, tell: Callable[..., None]) -> bool:
-        """Opens the recipe that the station starts with. False when it was to stop before there was an engine."""
-        while not self._in_force:
+        """Opens the recipe that the station starts with, then others that stay warm. False when it was to stop before
+        there was an engine."""
+        if self._versions is not None:
+            self._versions.open(tell)
+        while self._loaded is None:
             try:
-                return self._put_in_force(self.recipe, tell)
+                if not self._put_in_force(self.recipe, tell):
+                    return False
+                self._took_force(tell)
             except _Overtaken:
                 self._work_off_orders(tell)
+        self._warm_up(tell)
         return True
 
     def close(self) -> None:
-        """Gives the engine back, and tells whoever still waits for a change-over that none comes."""
+        """Gives the engines back, and tells whoever still waits for a change-over that none comes."""
         self._closed = True
         self.refuse_orders("the station stops")
         self._give_up_build()
-        self._engine.close()
+        self._warm.close()
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.engine.close()
 
-    def order(self, recipe: int) -> Future[None]:
-        """Done when the recipe is in force; the SadError in it says why it is not.
+    @property
+    def in_force(self) -> Recipe | None:
+        """From any thread; None before there is one."""
+        return None if self._loaded is None else self.recipe
+
+    def order(self, recipe: int, model_digest: str | None = None) -> Future[None]:
+        """Done when the recipe is in force; the SadError in it says why it is not, for example that it is not the
+        model `model_digest`.
 
         One that could be cancelled does not take place any more, however far its engine was.
         """
-        outcome: Future[None] = Future()
-        self._orders.put((recipe, outcome))
+        return self._ordered(Order(Future(), recipe, model_digest))
+
+    def order_back(self, recipe: int | None = None) -> Future[None]:
+        """The version before, of the recipe in force or of another one. As `order` otherwise."""
+        return self._ordered(Order(Future(), recipe, back=True))
+
+    def _ordered(self, order: Order) -> Future[None]:
+        self._orders.put(order)
         if self._closed:
             self.refuse_orders("the station stops")
-        return outcome
+        return order.outcome
 
     @property
     def commanded(self) -> bool:
@@ -114,13 +158,14 @@ class ChangeOver:
 
     def refuse_orders(self, why: str) -> None:
         while (order := self._next_order()) is not None:
-            _refuse(order[1], UsageError(why))
+            _refuse(order.outcome, UsageError(why))
 
     def _work_off_orders(self, tell: Callable[..., None]) -> None:
         while (order := self._next_order()) is not None:
-            number, self._order = order
+            number = self.recipe.id if order.recipe is None else order.recipe
+            self._order = order.outcome
             try:
-                self._change_to(number, tell)
+                self._change_to(number, order, tell)
             except DeviceLost as error:
                 _refuse(self._order, error)
                 raise
@@ -131,31 +176,95 @@ class ChangeOver:
                 _refuse(self._order, error)
                 raise
             else:
-                tell("recipe_loaded", "info", f"recipe {number} is in force", recipe=number)
+                digest = self.recipe.digest
+                tell("recipe_loaded", "info", f"recipe {number} is in force", recipe=number, model_digest=digest)
                 self._order.set_result(None)
             finally:
                 self._order = None
 
-    def _next_order(self) -> tuple[int, Future[None]] | None:
+    def _next_order(self) -> Order | None:
         """Never waits: when the station closes, two threads may be at it."""
         try:
             return self._orders.get_nowait()
         except queue.Empty:
             return None
 
-    def _change_to(self, number: int, tell: Callable[..., None]) -> None:
+    def _change_to(self, number: int, order: Order, tell: Callable[..., None]) -> None:
         self._check_wanted()
         if number not in self._config.recipes:
             known = ", ".join(str(known) for known in sorted(self._config.recipes)) or "none"
             raise UsageError(f"this station has no recipe {number}; its recipes: {known}")
-        recipe = recipe_from(number, self._config.recipes[number], self._config, self._thresholds)
+        version = self._version_before(number) if order.back else None
+        recipe = self._recipe(number, version)
+        if order.model_digest not in (None, recipe.digest):
+            raise UsageError(
+                f"{recipe.bundle.path} holds the model {recipe.digest}, not {order.model_digest}. Nothing was changed; "
+                "put the right bundle there, or order the recipe without a digest"
+            )
         if not self._put_in_force(recipe, tell):
             raise UsageError("the station stops")
+        self._took_force(tell, version)
+
+    def _version_before(self, number: int) -> Version:
+        if self._versions is None:
+            raise UsageError("no versions are kept here, so there is none to roll back to")
+        judges = self._loaded is not None and self.recipe.id == number
+        return self._versions.before(number, self.recipe.bundle if judges else None)
+
+    def _recipe(self, number: int, version: Version | None = None) -> Recipe:
+        """Checked, of its own file or of a version that is kept."""
+        wanted = self._config.recipes[number]
+        if version is None or self._versions is None:
+            return recipe_from(number, wanted, self._config, self._thresholds, bundle=self._warm.bundle(number))
+        kept = wanted.model_copy(update={"bundle": str(self._versions.path(version))})
+        return replace(recipe_from(number, kept, self._config, self._thresholds), rolled_back=True)
+
+    def _took_force(self, tell: Callable[..., None], version: Version | None = None) -> None:
+        """Keeps the version that judges from now on. `version`: what was rolled back to just now."""
+        recipe = self.recipe
+        if self._versions is None or recipe.id not in self._config.recipes:
+            return
+        pinned = self._versions.pinned(recipe.id)
+        if version is not None:
+            self._versions.pin(recipe.id, version, tell)
+            pinned = version
+        elif not recipe.rolled_back:
+            self._versions.took_force(recipe, tell)
+        if recipe.rolled_back:
+            since = f", in force last since {pinned.since}" if pinned is not None else ""
+            text = f"recipe {recipe.id} is rolled back to model {recipe.digest}{since}, until it is ordered anew"
+            tell("rolled_back", "warning", text, recipe=recipe.id, model_digest=recipe.digest)
+        elif pinned is not None:
+            text = f"recipe {recipe.id} is rolled back no more: {recipe.bundle.path} is in force"
+            tell("rollback_ended", "warning", text, recipe=recipe.id, model_digest=recipe.digest)
+
+    def _warm_up(self, tell: Callable[..., None]) -> None:
+        """Opens other recipes, as many as may stay warm. What does not work out is not needed yet, so it is told only."""
+        others = [number for number in sorted(self._config.recipes) if number != self.recipe.id]
+        for number in others[: self._config.warm_recipes]:
+            if self._stop.is_set():
+                return
+            try:
+                recipe = self._recipe(number)
+                if missing_engine(recipe, self._config.engines) is not None:
+                    log.info("recipe %d is not warm: its engine is not built yet", number)
+                    continue
+                guard_for(recipe.bundle, self._config.scene)
+                with ExitStack() as stack:
+                    engines, threads = self._config.engines, self._config.threads
+                    backend = stack.enter_context(opened(recipe, threads=threads, engines=engines)).backend
+                    self._warm.keep(Loaded(recipe, backend, stack.pop_all()))
+            except EngineMissing as error:
+                log.info("recipe %d is not warm: %s", number, error)
+            except DeviceLost:
+                raise
+            except SadError as error:
+                tell("recipe_not_warm", "warning", f"recipe {number} is not loaded ahead: {error}", recipe=number)
 
     def _put_in_force(self, recipe: Recipe, tell: Callable[..., None]) -> bool:
         """On its engine, or on a stand-in while that is built. False when the station is to stop before either."""
         check_provable(recipe)  # before an engine is built for many minutes
-        room, again = missing_engine(recipe, self._config.engines), False
+        room, again = None if self._warm.has(recipe) else missing_engine(recipe, self._config.engines), False
         if room is None:
             try:
                 self._open(recipe)
@@ -187,7 +296,7 @@ class ChangeOver:
         except SadError as error:
             if old is not None:
                 self._build = self._building(*old, tell)
-            elif self._in_force or not isinstance(error, _Overtaken):  # a station that starts may come back to it
+            elif self._loaded is not None or not isinstance(error, _Overtaken):  # a station that starts may come back to it
                 self._give_up_build()
             raise
         self._give_up_build()
@@ -211,7 +320,7 @@ class ChangeOver:
             try:
                 if self._open(stand_in, fast_enough):
                     break
-            except _Withdrawn:
+            except (_Withdrawn, CameraError):
                 raise
             except SadError as error:
                 why = str(error)
@@ -264,17 +373,35 @@ class ChangeOver:
     def _open(self, recipe: Recipe, fits: Callable[[Inspector, Recipe], bool] | None = None) -> bool:
         """Swaps `recipe` in once it is proved; the old one stays when it is not, or when it does not fit."""
         with ExitStack() as stack:
-            inspector = stack.enter_context(opened(recipe, threads=self._config.threads, engines=self._config.engines))
+            inspector = self._warm.proved(recipe)
+            warm = inspector is not None
+            if inspector is None:
+                engines, threads = self._config.engines, self._config.threads
+                inspector = stack.enter_context(opened(recipe, threads=threads, engines=engines))
             if fits is not None and not fits(inspector, recipe):
                 return False
             inspector.guard = guard_for(recipe.bundle, self._config.scene)
             self._check_wanted(last=True)
-            self._engine.close()
-            self._engine = stack.pop_all()
+            if self._prepare is not None:
+                self._prepare(recipe)
+            engine = self._warm.release(recipe.id) if warm else stack.pop_all()
+        self._swap(Loaded(recipe, inspector.backend, engine), inspector)
+        return True
+
+    def _swap(self, loaded: Loaded, inspector: Inspector) -> None:
+        """The one that goes stays warm where an order may ask for just it again."""
+        before, self._loaded = self._loaded, loaded
         if self._faults.any_of(MODEL_FAULTS):
             inspector.backend = FaultyBackend(inspector.backend, self._faults)
-        self.recipe, self.inspector, self._in_force = recipe, inspector, True
-        return True
+        self.recipe, self.inspector = loaded.recipe, inspector
+        self._warm.drop(loaded.recipe.id)
+        if before is None:
+            return
+        gone = before.recipe
+        if gone.id != self.recipe.id and gone.id in self._config.recipes and not (gone.degraded or gone.rolled_back):
+            self._warm.keep(before)
+        else:
+            before.engine.close()
 
     def _check_wanted(self, *, last: bool = False) -> None:
         """Raises _Withdrawn when the order was. After the `last` time it cannot be any more."""

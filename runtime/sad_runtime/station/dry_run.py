@@ -1,7 +1,8 @@
 """Inspects for a while and shows what would be published, without being the station.
 
 The camera and the model are opened as on the line; nothing is bound, recorded or locked, so it may run beside the
-station itself where the camera allows that. Every picture is taken for a part, whatever the trigger.
+station itself where the camera allows that. Every picture is taken for a part, whatever the trigger; what only shows
+over a row of parts (a frozen camera, drift) is not looked for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from sad_runtime.identity import boot_id, new_run
 from sad_runtime.inspector import Inspector
 from sad_runtime.journal.journal import Journal
 from sad_runtime.messages import Decision
+from sad_runtime.scene.bundled import guard_for
+from sad_runtime.scene.guard import SceneFault
 from sad_runtime.station.answers import Answers
 from sad_runtime.station.happenings import Happenings
 from sad_runtime.station.part import Finding, Part, Stage, invalid
@@ -57,6 +60,7 @@ def dry_run(selection: Selection, stop: threading.Event, limit: int, publish: Ca
     answers = Answers(station=config.station, run=run, boot_id=boot_id(), journal=journal, publish=count)
     answers.judge = recipe.judge()
     with selection.camera as camera, opened(recipe, threads=config.threads, engines=config.engines) as inspector:
+        inspector.guard = guard_for(recipe.bundle, config.scene)
         begin_s = seen_s = time.monotonic()
         while _goes_on(tally, limit, stop, begin_s):
             try:
@@ -84,6 +88,8 @@ def _finding(inspector: Inspector, frame: Frame) -> Finding:
         return invalid(Reason.INCOMPLETE)
     try:
         found = inspector.inspect(frame.picture)
+    except SceneFault as fault:
+        return invalid(fault.reason)
     except DataError:
         return invalid(Reason.INCOMPLETE)
     except BackendError:

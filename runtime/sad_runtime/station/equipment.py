@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 
+from sad_runtime.faults.disk import FaultyDisk
 from sad_runtime.identity import boot_id, new_run
 from sad_runtime.journal.journal import Journal
 from sad_runtime.journal.kept import KeptPictures
@@ -93,6 +94,9 @@ class Equipment:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+
+    def stage(self, disk: FaultyDisk) -> None:
+        self.journal.before_write, self.pictures.before_write = disk.before_row, disk.before_picture
 
     def _publish(self, decision: Decision) -> None:
         self.feed.publish(decision)

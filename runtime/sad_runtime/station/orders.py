@@ -1,13 +1,14 @@
 """What the command socket asks for, turned into what the station does. Called in the feed's command thread.
 
-Every trigger that is understood gets a decision, also one that is refused. The reply to `recipe` comes when the
-change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online. A change-over
+Every trigger that is understood gets a decision, also one that is refused. The reply to `recipe` and `rollback` comes
+when the change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online. A change-over
 that was answered with "no" for want of time does not take place later.
 """
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from sad_runtime.station.station import Station
 
 CHANGE_OVER_S = 120.0
-SWAP_S = 10.0
-"""For a change-over that cannot be withdrawn any more: only the old engine has still to go."""
+SWAP_S = 60.0
+"""For a change-over that cannot be withdrawn any more: the camera may have to be opened anew, and once more with its
+old settings; the old engine has to go."""
 BACKLOG_S = 0.05
 """Triggers read so soon after a change-over were sent during it: nobody knows how old they are."""
 
@@ -36,7 +38,14 @@ class Orders:
 
     def __call__(self, command: Command) -> CommandReply:
         error = self._carried_out(command)
-        return CommandReply(id=command.id, ok=error is None, error=error)
+        in_force = self._station.changes.in_force if command.op in ("recipe", "rollback") else None
+        return CommandReply(
+            id=command.id,
+            ok=error is None,
+            error=error,
+            recipe=in_force.id if in_force else None,
+            model_digest=in_force.digest if in_force else None,
+        )
 
     def _carried_out(self, command: Command) -> str | None:
         """None, or why not."""
@@ -44,7 +53,10 @@ class Orders:
         if command.op == "trigger":
             return self._trigger(command)
         if command.op == "recipe":
-            return self._change_over(command.recipe or 0)
+            order = station.changes.order(command.recipe or 0, command.model_digest)
+            return self._change_over(order, f"recipe {command.recipe} was")
+        if command.op == "rollback":
+            return self._change_over(station.changes.order_back(command.recipe), "the version before was")
         if command.op == "ack":
             station.equipment.journal.acknowledge(station.equipment.run, command.seq or 0)
         elif command.op in ("pause", "resume"):
@@ -72,8 +84,7 @@ class Orders:
         reason = station.intake.hand_in(part)
         return None if reason is None else reason.value
 
-    def _change_over(self, recipe: int) -> str | None:
-        outcome = self._station.changes.order(recipe)
+    def _change_over(self, outcome: Future[None], what: str) -> str | None:
         end_s = time.monotonic() + CHANGE_OVER_S
         try:
             while not outcome.done() and time.monotonic() < end_s:
@@ -82,12 +93,12 @@ class Orders:
                     return "the station stops"
                 wait([outcome], TICK_S)
             if outcome.cancel():
-                return f"recipe {recipe} was not loaded within {CHANGE_OVER_S:.0f} s; the order is withdrawn"
+                return f"{what} not loaded within {CHANGE_OVER_S:.0f} s; the order is withdrawn"
             outcome.result(SWAP_S)
         except SadError as error:
             return str(error)
         except FutureTimeout:
-            return f"recipe {recipe} was being put in force when its time was up; see the recipe in the heartbeat"
+            return f"{what} being put in force when its time was up; see the recipe in the heartbeat"
         finally:
             self._backlog_until_s = time.monotonic() + BACKLOG_S
         return None

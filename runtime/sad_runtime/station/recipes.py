@@ -29,6 +29,7 @@ from sad_runtime.errors import BundleError, GateFailed
 from sad_runtime.golden import replayed
 from sad_runtime.inspector import Inspector
 from sad_runtime.manifest import Golden, Roi
+from sad_runtime.preprocess import check_inside, check_size
 from sad_runtime.signing_keys import trusted_keys
 from sad_runtime.station.answers import Judge
 from sad_runtime.station.config import RecipeConfig, StationConfig
@@ -187,6 +188,14 @@ def inspector_on(backend: Backend, recipe: Recipe) -> Inspector:
         judged=recipe.bundle.manifest.judged,
         good_scores=recipe.good_scores,
     )
+
+
+def check_picture(recipe: Recipe, size_px: tuple[int, int] | None) -> None:
+    """Raises DataError where the recipe cannot judge pictures of this (width, height); None: not known yet."""
+    if size_px is not None:
+        if recipe.roi is not None:
+            check_inside(recipe.roi, *size_px)
+        check_size(np.broadcast_to(np.uint8(0), size_px[::-1]), recipe.roi, recipe.bundle.manifest.judged)
 
 
 def check_provable(recipe: Recipe) -> None:

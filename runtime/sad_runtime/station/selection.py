@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from sad_runtime.cameras.base import Camera
-from sad_runtime.cameras.table import camera_for
+from sad_runtime.cameras.base import Camera, Setting
+from sad_runtime.cameras.table import camera_for, raw_camera_for
 from sad_runtime.engines.settings import EngineSettings
-from sad_runtime.errors import UsageError
+from sad_runtime.errors import BundleError, GateFailed, UsageError
 from sad_runtime.faults.schedule import Schedule
 from sad_runtime.station.config import RecipeConfig, StationConfig, TriggerMode
-from sad_runtime.station.recipes import Recipe, recipe_from
+from sad_runtime.station.recipes import Recipe, camera_settings, recipe_from
 from sad_runtime.station.state_folder import StateFolder, default_state_root
+from sad_runtime.station.versions import rolled_back_to
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Selection:
     camera: Camera
     folder: StateFolder
     faults: Schedule
+    camera_with: Callable[[Mapping[str, Setting]], Camera]
+    """The same camera, closed, locked to other settings. Raises UsageError."""
 
 
 def selected(config: StationConfig, bundle: Path | None = None, threshold: float | None = None) -> Selection:
@@ -37,7 +42,9 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
         )
     faults = Schedule(config.inject, time.monotonic_ns())
     waiting = config.trigger.queue if config.trigger.mode is TriggerMode.HARDWARE else 1
-    camera = camera_for(config.camera.uri, config.camera.settings, waiting=waiting, faults=faults)
+    camera_with = partial(camera_for, config.camera.uri, waiting=waiting, faults=faults)
+    camera = camera_with(config.camera.settings)
+    _check_camera_settings(config)
     root = state_root(config)
     folder = StateFolder(root, config.station)
     config = config.model_copy(update={"engines": engines_in(root, config.engines)})
@@ -46,7 +53,35 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
         if not math.isfinite(threshold):
             raise UsageError(f"--threshold {threshold}: nothing can be judged by it; give a number in score units")
         wanted = wanted.model_copy(update={"threshold": threshold})
-    return Selection(config, recipe_from(number, wanted, config, folder.thresholds), camera, folder, faults)
+    recipe = _recipe(number, wanted, config, folder)
+    if wanted.camera.settings:
+        camera = camera_with(recipe.camera)
+    return Selection(config, recipe, camera, folder, faults, camera_with)
+
+
+def _check_camera_settings(config: StationConfig) -> None:
+    """Of every recipe, so that none is found wrong in the middle of a shift."""
+    for number, wanted in config.recipes.items():
+        if wanted.camera.settings:
+            try:
+                raw_camera_for(config.camera.uri or "", camera_settings(config, wanted))
+            except UsageError as error:
+                raise UsageError(f"recipes.{number}.camera.settings: {error}") from None
+
+
+def _recipe(number: int, wanted: RecipeConfig, config: StationConfig, folder: StateFolder) -> Recipe:
+    """Of its own file, or of the version that it is rolled back to."""
+    kept = rolled_back_to(folder, number)
+    if kept is None:
+        return recipe_from(number, wanted, config, folder.thresholds)
+    pinned = wanted.model_copy(update={"bundle": str(kept)})
+    try:
+        return replace(recipe_from(number, pinned, config, folder.thresholds), rolled_back=True)
+    except (BundleError, GateFailed) as error:
+        raise type(error)(
+            f"recipe {number} is rolled back to a version that cannot be used now: {error}. "
+            f"To take {wanted.bundle} again, move {folder.versions} away"
+        ) from None
 
 
 def wanted_recipe(config: StationConfig, bundle: Path | None, here: Path) -> tuple[int, RecipeConfig]:

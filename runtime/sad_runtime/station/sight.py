@@ -10,8 +10,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from sad_runtime.cameras.base import Camera, Frame
-from sad_runtime.errors import CameraError
+from sad_runtime.cameras.base import Camera, Frame, Setting
+from sad_runtime.errors import CameraError, SadError
 from sad_runtime.station.ticking import ticking
 
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -19,16 +19,29 @@ FIRST_FRAME_S = 5.0
 GOOD_FRAMES = 3
 """Whole pictures of the right size before a camera that came back counts as back."""
 IDENTITY = ("vendor", "model", "serial")
+SIZES = (("width_px", "height_px"), ("Width", "Height"))
+"""What cameras call the size of their pictures among their facts."""
 
 
 class Sight:
     """Used by the station's loop only."""
 
     def __init__(
-        self, camera: Camera, silent_after_s: float | None = None, expect: Mapping[str, str] | None = None
+        self,
+        camera: Camera,
+        silent_after_s: float | None = None,
+        expect: Mapping[str, str] | None = None,
+        *,
+        settings: Mapping[str, Setting] | None = None,
+        camera_with: Callable[[Mapping[str, Setting]], Camera] | None = None,
     ) -> None:
-        """`silent_after_s`: None takes what the kind of camera says. `expect`: facts that the camera must have."""
+        """`silent_after_s`: None takes what the kind of camera says. `expect`: facts that the camera must have.
+
+        `settings`: those that `camera` was made with; `camera_with` makes the same one, closed, with others.
+        """
         self.camera = camera
+        self.settings = dict(settings or {})
+        self._camera_with = camera_with
         self._silent_after_s = silent_after_s or camera.silent_after_s
         self._expect = dict(expect or {})
         self._seen_s = time.monotonic()
@@ -66,6 +79,44 @@ class Sight:
 
     def close(self) -> None:
         self.camera.close()
+
+    def lock_to(self, settings: Mapping[str, Setting]) -> bool:
+        """Opens the camera anew where these are other settings; says whether it did.
+
+        Raises SadError where it refuses them: it is open with the old ones then, or closed where it refuses those too,
+        which counts as lost from the next grab on.
+        """
+        if self._camera_with is None or dict(settings) == self.settings:
+            return False
+        camera = self._camera_with(settings)
+        before = self.camera, self.settings, self._shape
+        self.camera.close()
+        self.camera, self.settings, self._shape = camera, dict(settings), None
+        try:
+            self.open()
+        except SadError as error:
+            self.camera.close()
+            self.camera, self.settings, self._shape = before
+            self._open_again(error)
+            raise
+        return True
+
+    def _open_again(self, refused: SadError) -> None:
+        try:
+            self.open()
+        except SadError as error:
+            raise CameraError(f"{refused}. With its earlier settings it does not open either: {error}") from None
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """(width, height) of its pictures: as seen of a live camera, else as it says, else unknown."""
+        if self._shape is not None:
+            return self._shape[1], self._shape[0]
+        facts = self.camera.facts
+        for width, height in SIZES:
+            if facts.get(width, "").isdigit() and facts.get(height, "").isdigit():
+                return int(facts[width]), int(facts[height])
+        return None
 
     def grab(self, timeout_s: float) -> Frame | None:
         """Raises CameraError when the camera is lost or has been silent too long, EndOfStream at a regular end."""

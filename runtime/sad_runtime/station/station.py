@@ -15,13 +15,15 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 
-from sad_runtime.cameras.base import Camera, EndOfStream, Frame
+from sad_runtime.cameras.base import Camera, EndOfStream, Frame, Setting
 from sad_runtime.errors import BackendError, CameraError, DataError, DeviceLost
-from sad_runtime.faults.schedule import Schedule
+from sad_runtime.faults.disk import FaultyDisk
+from sad_runtime.faults.schedule import DISK_FAULTS, Schedule
 from sad_runtime.scene.guard import SceneFault
 from sad_runtime.station.answers import Judge
 from sad_runtime.station.change_over import ChangeOver
@@ -32,13 +34,14 @@ from sad_runtime.station.intake import Intake
 from sad_runtime.station.orders import Orders
 from sad_runtime.station.pairing import Pairing
 from sad_runtime.station.part import Finding, Part, Stage, invalid
-from sad_runtime.station.recipes import Recipe
+from sad_runtime.station.recipes import Recipe, check_picture
 from sad_runtime.station.scene_care import SceneCare
 from sad_runtime.station.sight import Sight
 from sad_runtime.station.standing import Standing
 from sad_runtime.station.state_folder import StateFolder
 from sad_runtime.station.ticking import TICK_S, ticking
 from sad_runtime.station.triggers import Clock, TriggerQueue
+from sad_runtime.station.versions import Versions
 from sad_runtime.verdict import Reason, State
 
 log = logging.getLogger("sad.station")
@@ -58,9 +61,15 @@ class Station:
         stop: threading.Event,
         limit: int = 0,
         faults: Schedule | None = None,
+        camera_with: Callable[[Mapping[str, Setting]], Camera] | None = None,
     ) -> None:
-        """`limit`: end after so many parts; 0 goes on. `faults`: to stage; those of the camera are in it already."""
+        """`limit`: end after so many parts; 0 goes on. `faults`: to stage; those of the camera are in it already.
+
+        `camera_with`: makes `camera` with the settings of another recipe; without, it stays as it is.
+        """
         self.equipment = Equipment(config, folder, Orders(self))
+        if faults is not None and faults.any_of(DISK_FAULTS):
+            self.equipment.stage(FaultyDisk(faults))
         self.feed, self.tally = self.equipment.feed, self.equipment.tally
         self.trigger = config.trigger
         self.standing = Standing(self.feed, stop, recipe)
@@ -69,10 +78,21 @@ class Station:
         pairing = Pairing(trigger.queue) if trigger.announced else None
         self._hardware = HardwareParts(pairing, trigger.announce_within_ms, lambda: self.changes.recipe.deadline_ms)
         self.intake = Intake(self.standing, pairing or self._queue, self._answer)
-        self.changes = ChangeOver(recipe, config, folder.thresholds, stop=stop, faults=faults)
+        self.changes = ChangeOver(
+            recipe,
+            config,
+            folder.thresholds,
+            stop=stop,
+            faults=faults,
+            versions=Versions(folder, config.pictures.leave_free_mb),
+            prepare=self._prepare_camera,
+        )
         self._tell = self.equipment.happenings.tell
         self._scene = SceneCare(config.scene, self._tell)
-        self._sight = Sight(camera, config.camera.silent_after_s, config.camera.expect)
+        seen = config.camera
+        self._sight = Sight(
+            camera, seen.silent_after_s, seen.expect, settings=recipe.camera, camera_with=camera_with
+        )
         self._resync = threading.Event()
         self._name, self._limit = config.station, limit
         self._staged = config.inject
@@ -343,8 +363,8 @@ class Station:
             self._to_work()
 
     def _change_over(self) -> None:
-        """The line goes on through the move to an engine that is now built: nobody ordered it, so nobody waits."""
-        told_from_ns = None if self.changes.commanded or self.standing.paused else time.monotonic_ns()
+        """Pictures that come meanwhile are answered as not online, for a new version is swapped in with the line running."""
+        told_from_ns = None if self.standing.paused else time.monotonic_ns()
         self.standing.enter(State.PREOPERATIONAL)
         self.intake.refuse_waiting(Reason.NOT_ONLINE)
         with ticking(self.feed.tick):
@@ -367,6 +387,21 @@ class Station:
 
     def _open_eyes(self) -> None:
         self._sight.open()
+        self._tell_camera()
+
+    def _prepare_camera(self, recipe: Recipe) -> None:
+        """For a recipe that is about to come in force. Raises SadError where the two do not fit: nothing changes then."""
+        before = self._sight.settings
+        anew = self._sight.lock_to(recipe.camera)
+        try:
+            check_picture(recipe, self._sight.size_px)
+        except DataError:
+            self._sight.lock_to(before)
+            raise
+        if anew:
+            self._tell_camera()
+
+    def _tell_camera(self) -> None:
         self.equipment.answers.camera = self._sight.digest
         camera = self._sight.camera
         if camera.facts:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scenes import SIDE_PX, exposed, part
 
 from sad_runtime.scene.guard import SceneFault, SceneGuard
 from sad_runtime.scene.limits import FIXED, Band, SceneLimits, with_overrides
 from sad_runtime.scene.position import Reference, thumbnail_of
 from sad_runtime.verdict import Reason
+from scenes import SIDE_PX, exposed, part
 
 REFERENCE = Reference(thumbnail_of(part()))
 LIMITS = SceneLimits(

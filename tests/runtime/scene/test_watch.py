@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from scenes import exposed, part
-
 from sad_runtime.scene.drift import Drift
 from sad_runtime.scene.guard import Look, SceneGuard
 from sad_runtime.scene.limits import Band, SceneLimits
 from sad_runtime.scene.watch import SceneWatch, Transition
 from sad_runtime.verdict import Reason
+from scenes import exposed, part
 
 GUARD = SceneGuard(SceneLimits(pictures=9, bands={"brightness": Band(low=60, warn_low=85)}))
 GOOD, DIM, DARK = (GUARD.look(exposed(part(), factor)) for factor in (1.0, 0.75, 0.3))

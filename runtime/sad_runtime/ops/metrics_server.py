@@ -1,0 +1,99 @@
+"""Answers Prometheus over HTTP, one request at a time in a thread of its own.
+
+No thread is made for a client, and one that says nothing for two seconds is hung up on, so that nobody can have this
+process collect threads or file handles.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from types import TracebackType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from sad_runtime.errors import MissingExtra, UsageError
+from sad_runtime.files import reason_of
+from sad_runtime.ops.host_port import host_and_port
+from sad_runtime.ops.metrics import StationCollector, Watched
+
+log = logging.getLogger("sad.metrics")
+SILENT_S = 2.0
+LOOK_S = 0.2
+"""How soon the thread sees that it is to end."""
+
+
+class MetricsServer:
+    """Opened by `with`; `address` is then what was really bound.
+
+    Raises MissingExtra without prometheus_client, UsageError for a port in use.
+    """
+
+    def __init__(self, address: str, watched: Watched) -> None:
+        self.address = address
+        self._watched = watched
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> MetricsServer:
+        try:
+            from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+        except ImportError:
+            raise MissingExtra("prometheus-client", "metrics", "metrics.address") from None
+        registry = CollectorRegistry()
+        registry.register(StationCollector(self._watched))
+        ProcessCollector(registry=registry)
+        host, port = host_and_port(self.address)
+        kind = _Server6 if ":" in host else _Server
+        try:
+            server = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
+        except OSError as error:
+            raise UsageError(
+                f"metrics.address {self.address}: cannot be bound ({reason_of(error)}). Name another port, "
+                "or stop the program that has it"
+            ) from None
+        self.address = f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}"
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._serve, args=(server,), name="metrics", daemon=True)
+        self._thread.start()
+        log.info("metrics at http://%s/metrics", self.address)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(SILENT_S + 1)
+
+    def _serve(self, server: WSGIServer) -> None:
+        with server:
+            while not self._ended.is_set():
+                server.handle_request()
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = SILENT_S
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape every few seconds is no news."""
+
+
+class _Server(WSGIServer):
+    timeout = LOOK_S
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a client of the metrics was hung up on", exc_info=True)
+
+    def server_bind(self) -> None:
+        """Without http.server's look-up of this computer's name, which a DNS server that is away holds up."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
