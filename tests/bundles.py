@@ -18,10 +18,11 @@ from sad_runtime.pictures import encode_png
 SIZE_PX = 64
 SPEC = InputSpec(height=SIZE_PX, width=SIZE_PX, channels=3)
 THRESHOLD = 4.0
+GAIN = 10.0
 
 
-def tiny_onnx() -> bytes:
-    """heatmap = 10 * |mean over BGR / 255 - 0.5|, score = its maximum, embedding = mean colour."""
+def tiny_onnx(gain: float = GAIN) -> bytes:
+    """heatmap = gain * |mean over BGR / 255 - 0.5|, score = its maximum, embedding = mean colour."""
     nodes = [
         helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["x", "k255"], ["unit"]),
@@ -35,7 +36,7 @@ def tiny_onnx() -> bytes:
     constants = {
         "k255": np.float32(255),
         "half": np.float32(0.5),
-        "ten": np.float32(10),
+        "ten": np.float32(gain),
         "axis3": np.array([3], np.int64),
         "axes12": np.array([1, 2], np.int64),
     }
@@ -66,8 +67,10 @@ def bad_picture(seed: int = 0) -> np.ndarray:
     return picture
 
 
-def write_tiny_bundle(path: Path) -> Path:
-    model = tiny_onnx()
+def write_tiny_bundle(path: Path, gain: float = GAIN) -> Path:
+    """With another `gain` it is another version: its scores and thresholds are so many times as high."""
+    model = tiny_onnx(gain)
+    threshold, scale = THRESHOLD * gain / GAIN, gain / GAIN
     goods = [good_picture(seed) for seed in range(9)]
     manifest = Manifest(
         part="tiny",
@@ -78,15 +81,15 @@ def write_tiny_bundle(path: Path) -> Path:
             "fp32": Precision(
                 file="model/fp32.onnx",
                 sha256=sha256_hex(model),
-                score_threshold=THRESHOLD,
-                pixel_threshold=THRESHOLD,
+                score_threshold=threshold,
+                pixel_threshold=threshold,
                 heatmap_low=0.5,
             )
         },
         decision=DecisionPolicy(target_false_reject=None, guaranteed_false_reject=0.1, method="split-conformal", n=9),
         golden=[
-            Golden(file="golden/good.png", score={"fp32": _score(goods[0])}, verdict={"fp32": "PASS"}),
-            Golden(file="golden/bad.png", score={"fp32": 5.0}, verdict={"fp32": "FAIL"}),
+            Golden(file="golden/good.png", score={"fp32": scale * _score(goods[0])}, verdict={"fp32": "PASS"}),
+            Golden(file="golden/bad.png", score={"fp32": scale * 5.0}, verdict={"fp32": "FAIL"}),
         ],
         training=Training(method="tiny", preset="none", seed=0, data_digest="0" * 64, pictures=9, versions={}),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,13 +47,34 @@ def encrypted_feed(folder: Path, keys: KeyFolder | None, journal: MemoryJournal,
     if keys is not None:
         values["security"] = keys.security()
     config = parse(FeedConfig, values | changes, "test")
-    with Feed(
-        config,
-        station=STATION,
-        run=journal.run,
-        boot_id=boot_id(),
-        ipc_folder=folder,
-        replay=journal.replay,
-        on_command=agree,
-    ) as feed:
+    with (
+        Feed(
+            config,
+            station=STATION,
+            run=journal.run,
+            boot_id=boot_id(),
+            ipc_folder=folder,
+            replay=journal.replay,
+            on_command=agree,
+        ) as feed,
+        ticking(feed),
+    ):
         yield feed
+
+
+@contextmanager
+def ticking(feed: Feed) -> Iterator[None]:
+    """A loop that makes progress, so that hearts beat."""
+    stop = threading.Event()
+
+    def tick() -> None:
+        while not stop.wait(0.02):
+            feed.tick()
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -15,9 +15,9 @@ import stat
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from sad_runtime.errors import BundleError, UsageError
 from sad_runtime.files import write_atomically
@@ -44,6 +44,16 @@ MAX_DIRECTORY_BYTES = MAX_FILES * (46 + MAX_NAME)
 END_OF_ZIP = struct.Struct("<4s4H2LH")
 
 
+class Stamp(NamedTuple):
+    """Which file it is, and as of when: what is written anew, or over it, has another one."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle, held in memory."""
@@ -53,6 +63,8 @@ class Bundle:
     files: Mapping[str, bytes]
     vouched_by: tuple[PublicKey, ...] = ()
     """The trusted keys that signed it; none where no trust was asked for."""
+    stamp: Stamp | None = field(default=None, compare=False)
+    """Of the file as it was read."""
 
     def read(self, name: str) -> bytes:
         try:
@@ -87,6 +99,15 @@ class Bundle:
     def signatures(self) -> list[Signature]:
         """What the bundle says of itself; checked only where it was read with `trust`. Raises BundleError."""
         return signatures_in(self.files.get(SIGNATURES), str(self.path))
+
+
+def stamp_of(file: Path | int) -> Stamp | None:
+    """Of a path or an open file; None where there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def sha256_hex(data: bytes) -> str:
@@ -130,11 +151,16 @@ def write_signed_copy(bundle: Bundle, signer: Signer, path: Path) -> Signature:
 
 def _write(path: Path, contents: Mapping[str, bytes]) -> None:
     _check_sizes({name: len(data) for name, data in contents.items()}, str(path))
+    write_atomically(path, file_bytes(contents))
+
+
+def file_bytes(contents: Mapping[str, bytes]) -> bytes:
+    """The `.sad` file of these contents: of `bundle.files` the very bytes that write_bundle wrote."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):
             archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), contents[name])
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_bundle(path: Path, trust: Sequence[PublicKey] = ()) -> Bundle:
@@ -149,6 +175,7 @@ def read_bundle(path: Path, trust: Sequence[PublicKey] = ()) -> Bundle:
         if not stat.S_ISREG(kind):
             raise BundleError(f"{path}: not a file, so not a bundle")
         with path.open("rb") as file:
+            stamp = stamp_of(file.fileno())
             _check_directory(file, path)
             with zipfile.ZipFile(file) as archive:
                 files = _unpacked(archive, path)
@@ -162,7 +189,13 @@ def read_bundle(path: Path, trust: Sequence[PublicKey] = ()) -> Bundle:
     vouched = check_trust(files.get(SIGNATURES), files[DIGESTS], trust, str(path)) if trust else []
     manifest = manifest_from_json(files[MANIFEST], str(path))
     _check_references(manifest, digests, path)
-    return Bundle(path=path, manifest=manifest, files=files, vouched_by=tuple(vouched))
+    return Bundle(path=path, manifest=manifest, files=files, vouched_by=tuple(vouched), stamp=stamp)
+
+
+def vouched_anew(bundle: Bundle, trust: Sequence[PublicKey]) -> Bundle:
+    """A bundle that is in memory, held against the keys of now. Raises GateFailed as read_bundle does."""
+    vouched = check_trust(bundle.files.get(SIGNATURES), bundle.digests, trust, str(bundle.path)) if trust else []
+    return replace(bundle, vouched_by=tuple(vouched))
 
 
 def _check_directory(file: BinaryIO, path: Path) -> None:

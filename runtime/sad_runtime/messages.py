@@ -33,7 +33,7 @@ I63 = 2**63 - 1
 """The largest number that a SQLite journal and every msgpack library can hold."""
 
 Flag = Literal["review", "simulated", "degraded", "unrecorded"]
-Op = Literal["trigger", "recipe", "ack", "pause", "resume", "resync"]
+Op = Literal["trigger", "recipe", "rollback", "ack", "pause", "resume", "resync"]
 
 
 class MessageError(SadError):
@@ -205,7 +205,10 @@ class Command(Message):
     """ms from the trigger; null: the recipe's own."""
     encoder: int | None = Field(default=None, ge=-(2**31), le=U32)
     recipe: int | None = Field(default=None, ge=0, le=65535)
+    """For rollback null is the one in force."""
     seq: int | None = Field(default=None, ge=0, le=I63)
+    model_digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the model that the recipe must have; with another one nothing is changed."""
 
     @model_validator(mode="after")
     def _fits_its_op(self) -> Command:
@@ -218,10 +221,11 @@ class Command(Message):
         return self
 
 
-OP_VALUES = ("trigger_id", "part_id", "deadline_ms", "encoder", "recipe", "seq")
+OP_VALUES = ("trigger_id", "part_id", "deadline_ms", "encoder", "recipe", "seq", "model_digest")
 OP_FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "trigger": (frozenset(), frozenset({"trigger_id", "part_id", "deadline_ms", "encoder"})),
-    "recipe": (frozenset({"recipe"}), frozenset()),
+    "recipe": (frozenset({"recipe"}), frozenset({"model_digest"})),
+    "rollback": (frozenset(), frozenset({"recipe"})),
     "ack": (frozenset({"seq"}), frozenset()),
     "pause": (frozenset(), frozenset()),
     "resume": (frozenset(), frozenset()),
@@ -236,6 +240,11 @@ class CommandReply(Message):
     ok: bool
     error: str | None = None
     """Why not, for people; null when ok."""
+    recipe: int | None = None
+    """In force after a recipe or rollback, also where that was refused; null for other commands, or before there is
+    one."""
+    model_digest: str | None = None
+    """SHA-256 of the model of that recipe, hex."""
 
 
 TOPICS: dict[str, type[Message]] = {

@@ -27,8 +27,20 @@ def model_picture(picture: Picture, spec: InputSpec, roi: Roi | None = None) -> 
     """
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.size == 0:
         raise DataError(f"expected an 8-bit picture, got {picture.dtype} with shape {picture.shape}")
-    resized = _resized(_with_channels(_cropped(picture, roi), spec.channels), spec.width, spec.height)
-    return np.ascontiguousarray(resized.reshape(spec.shape))
+    cropped = _cropped(picture, roi)
+    if _channels(cropped) == 1:  # repeated only when small: the same bytes, and 5 megapixels take a third of the time
+        prepared = _with_channels(_resized(cropped, spec.width, spec.height), spec.channels)
+    else:
+        prepared = _resized(_with_channels(cropped, spec.channels), spec.width, spec.height)
+    return np.ascontiguousarray(prepared.reshape(spec.shape))
+
+
+def check_inside(roi: Roi, width_px: int, height_px: int) -> None:
+    """Raises DataError when the ROI leaves a picture of this size."""
+    if roi.x + roi.width > width_px or roi.y + roi.height > height_px:
+        raise DataError(
+            f"the ROI {roi.width}x{roi.height}+{roi.x}+{roi.y} leaves the picture, which is {width_px}x{height_px}"
+        )
 
 
 def check_size(picture: Picture, roi: Roi | None, judged: PictureSize | None) -> None:
@@ -48,8 +60,12 @@ def check_size(picture: Picture, roi: Roi | None, judged: PictureSize | None) ->
         )
 
 
+def _channels(picture: Picture) -> int:
+    return 1 if picture.ndim == 2 else picture.shape[2]
+
+
 def _with_channels(picture: Picture, channels: int) -> Picture:
-    given = 1 if picture.ndim == 2 else picture.shape[2]
+    given = _channels(picture)
     if given == channels:
         return picture
     if (given, channels) == (3, 1):
@@ -62,11 +78,7 @@ def _with_channels(picture: Picture, channels: int) -> Picture:
 def _cropped(picture: Picture, roi: Roi | None) -> Picture:
     if roi is None:
         return picture
-    height, width = picture.shape[:2]
-    if roi.x + roi.width > width or roi.y + roi.height > height:
-        raise DataError(
-            f"the ROI {roi.width}x{roi.height}+{roi.x}+{roi.y} leaves the picture, which is {width}x{height}"
-        )
+    check_inside(roi, picture.shape[1], picture.shape[0])
     return picture[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
 
 

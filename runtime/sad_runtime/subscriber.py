@@ -20,6 +20,9 @@ from types import TracebackType
 import zmq
 
 from sad_runtime.errors import UsageError
+from sad_runtime.feed.address import as_reached
+from sad_runtime.feed.curve_keys import ClientKeys
+from sad_runtime.feed.entry import Entry
 from sad_runtime.feed.ordering import Gap, Ordering
 from sad_runtime.feed.recovery import Context, Recovery
 from sad_runtime.identity import boot_id
@@ -49,7 +52,8 @@ class Subscriber:
     `history` starts at the first decision of the run that is going on instead of the first live one. `snapshot` is the
     address to fetch lost decisions from; by default the one that the feed tells. `recover=False` fetches none: a gate,
     which must not act on old decisions anyway, then never waits for them. What is lost goes to `on_gap`, in its place
-    between the decisions, and is counted in `lost`. `high_water` messages may wait unread.
+    between the decisions, and is counted in `lost`. `high_water` messages may wait unread. `keys` (from
+    `feed.curve_keys.client_keys`) are needed where the station is encrypted: at its tcp addresses, once it has keys.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Subscriber:
         station: str | None = None,
         history: bool = False,
         snapshot: str | None = None,
+        keys: ClientKeys | None = None,
         recover: bool = True,
         on_gap: Callable[[Gap], None] | None = None,
         on_event: Callable[[Event], None] | None = None,
@@ -71,7 +76,11 @@ class Subscriber:
         self.lost = 0
         self.refused = 0
         """Messages that could not be read."""
+        self.heatmaps: str | None = None
+        """Where the station's heatmaps are, as seen from here; None before its hello."""
         self._address, self._high_water = address, high_water
+        self._keys = keys if address.startswith("tcp://") else None  # a socket file is plain text
+        self._snapshot_keys = keys
         self._snapshot, self._recover, self._timeout_s = snapshot, recover, recovery_timeout_s
         self._on_gap, self._on_event = on_gap, on_event
         self._ordering = Ordering(history=history)
@@ -82,7 +91,7 @@ class Subscriber:
     def __enter__(self) -> Subscriber:
         """Raises UsageError for an address that is none; a publisher that is not there yet is waited for."""
         self._context: Context = zmq.Context()
-        self._recovery = Recovery(self._context, self._snapshot, self._timeout_s)
+        self._recovery = Recovery(self._context, self._snapshot, self._timeout_s, self._snapshot_keys)
         self._feed = self._context.socket(zmq.SUB)
         self._feed.setsockopt(zmq.LINGER, 0)
         self._feed.setsockopt(zmq.RCVHWM, self._high_water)
@@ -91,6 +100,9 @@ class Subscriber:
         self._feed.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
         self._feed.setsockopt(zmq.HANDSHAKE_IVL, 1000)
         self._feed.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if self._keys is not None:
+            self._keys.apply(self._feed)
+        self._entry = Entry(self._context, self._feed, self._address, self._keys)
         for kind in ("decision", "event", "hello", "heartbeat"):  # heartbeats last: they tell what must have come
             self._feed.subscribe("hello" if kind == "hello" else f"{kind}.{self.station or ''}")
         try:
@@ -110,6 +122,7 @@ class Subscriber:
 
     def close(self) -> None:
         self._recovery.hang_up()
+        self._entry.close()
         self._feed.close(linger=0)
         self._context.term()
 
@@ -139,6 +152,11 @@ class Subscriber:
     def run(self) -> str | None:
         """The run that decisions are delivered of; another one after a restart of the station."""
         return self._ordering.run
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the station does not let this reader in, as far as `poll` has learnt; it goes on knocking meanwhile."""
+        return self._entry.refusal
 
     @property
     def alive(self) -> bool:
@@ -178,15 +196,17 @@ class Subscriber:
         """Reads at most one message and one snapshot page, after at most `wait_s`. False when there was nothing."""
         poller = zmq.Poller()
         poller.register(self._feed, zmq.POLLIN)
+        poller.register(self._entry.monitor, zmq.POLLIN)
         snapshot = self._recovery.socket
         if snapshot is not None:
             poller.register(snapshot, zmq.POLLIN)
-        wait_s = max(0.0, min(wait_s, self._recovery.wake_s - time.monotonic()))
+        wait_s = max(0.0, min(wait_s, min(self._recovery.wake_s, self._entry.again_s) - time.monotonic()))
         readable = dict(poller.poll(None if math.isinf(wait_s) else math.ceil(wait_s * 1000)))
         if self._feed in readable:
             self._read_feed()
         if snapshot is not None and snapshot in readable:
             self._read_page()
+        self._entry.look()
         self._pursue_hole()
         return bool(readable)
 
@@ -219,8 +239,9 @@ class Subscriber:
             self.heartbeat, self._beat_ns = message, time.monotonic_ns()
             self._ordering.saw_last(message.run, message.seq_last)
         elif isinstance(message, Hello):
+            self.heatmaps = as_reached(message.heatmaps, self._address)
             if self._snapshot is None:
-                self._recovery.move_to(message.snapshot)
+                self._recovery.move_to(as_reached(message.snapshot, self._address))
             self._ordering.saw_run(message.run)
         elif self._on_event is not None:
             self._on_event(message)

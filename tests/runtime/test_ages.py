@@ -107,7 +107,7 @@ def dated(path: Path, *stretches: tuple[int, int]) -> Iterator[sqlite3.Connectio
         ([(50, DEAD), (50, NEW)], 100),
         ([(50, NEW), (50, DEAD)], 100),
         ([(50, DEAD), (50, OLD), (50, NEW)], 50),
-        ([(500, DEAD), (1, OLD), (500, NEW)], 500),
+        ([(500, DEAD), (1000, OLD), (500, NEW)], 500),
         ([(3000, DEAD), (50, NEW)], 3050),
         ([(50, OLD), (50, FUTURE), (50, NEW)], 100),
         ([(50, FUTURE), (50, OLD), (50, NEW)], 50),

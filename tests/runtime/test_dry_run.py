@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundles import bad_picture, good_picture
@@ -25,6 +26,7 @@ def pictures(tmp_path: Path) -> Path:
         picture = bad_picture(number) if number == 2 else good_picture(number)
         (folder / f"{number}.png").write_bytes(encode_png(picture))
     (folder / "6.png").write_bytes(b"not a picture")
+    (folder / "7.png").write_bytes(encode_png(np.zeros_like(good_picture())))
     return folder
 
 
@@ -42,8 +44,9 @@ def test_every_picture_is_judged_shown_and_counted_and_nothing_is_left(
     tally = dry_run(choice(tmp_path, tiny_bundle, f"folder:{pictures}"), threading.Event(), 0, shown.append)
     assert [decision.verdict for decision in shown[:4]] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL, Verdict.PASS]
     assert (shown[6].verdict, shown[6].reason) == (Verdict.INVALID, Reason.INCOMPLETE)
-    assert [decision.seq for decision in shown] == list(range(1, 8))
-    assert tally.parts == 7
+    assert (shown[7].verdict, shown[7].reason) == (Verdict.INVALID, Reason.BLACK), "the scene guard looks here too"
+    assert [decision.seq for decision in shown] == list(range(1, 9))
+    assert tally.parts == 8
     assert {"wait", "grab", "pre", "infer", "post", "publish"} <= set(shown[0].latency_ms)
     assert not (tmp_path / "state").exists()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("journal", "feed"))]

@@ -454,7 +454,8 @@ def test_a_gpu_that_is_lost_whenever_an_engine_is_opened_is_told_and_ends_the_pr
 
     def lose_it() -> None:
         camera = ScriptedCamera()
-        with station(tmp_path, None, camera, backend="tensorrt_rtx", recipes=recipes, active_recipe=1) as stand:
+        told: dict[str, Any] = {"backend": "tensorrt_rtx", "recipes": recipes, "active_recipe": 1, "warm_recipes": 0}
+        with station(tmp_path, None, camera, **told) as stand:
             seen.append(stand)
             stand.station.feed.linger_ms = 2000
             if moment != "load":

@@ -18,6 +18,7 @@ import pytest
 
 import sad_runtime.journal.journal as journal_module
 from feeds import a_decision, wait_until
+from sad_runtime.journal.ages import AgeLimit
 from sad_runtime.journal.journal import Journal
 from sad_runtime.journal.replay import Replay
 from sad_runtime.messages import Decision, SnapshotRequest, decode
@@ -225,6 +226,47 @@ def test_old_rows_are_deleted_and_no_more_than_asked(tmp_path: Path) -> None:
         for seq in range(2000, 3000):
             assert opened.record(a_decision(seq))
     assert min(row.seq for row in rows(path)) == 1900
+
+
+@pytest.mark.parametrize("days_ahead", [-56 * 365, 0, 3650], ids=["1970", "right", "ten years ahead"])
+def test_only_a_clock_that_is_believed_deletes_old_rows(tmp_path: Path, days_ahead: int) -> None:
+    path = tmp_path / "journal.sqlite"
+    with journal(path) as opened:
+        for seq in range(1, 100):
+            opened.amend(a_decision(seq))
+        assert opened.record(a_decision(100))
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE decisions SET decided_ns = decided_ns - ? WHERE seq < 50", (100 * 86400 * 10**9,))
+    connection.commit()
+    connection.close()
+    now_ns = time.time_ns() + days_ahead * 86400 * 10**9
+    opened = Journal(path, PATIENT, Told())
+    opened._ages = AgeLimit(90, wall_ns=lambda: now_ns)
+    with opened:
+        for seq in range(101, 301):
+            assert opened.record(a_decision(seq))
+    assert rows(path)[0].seq == (50 if days_ahead == 0 else 1)
+
+
+def test_a_reader_that_reads_on_for_seconds_never_holds_up_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that waited for the reader held the writer for 130 ms, once a second."""
+    monkeypatch.setattr(journal_module, "LOOK_S", 0.05)
+    monkeypatch.setattr(journal_module, "CHECKPOINT_BYTES", 2**16)
+    path = tmp_path / "journal.sqlite"
+    waits = []
+    with journal(path) as opened:
+        assert opened.record(a_decision(1))
+        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM decisions").fetchone()
+        for seq in range(2, 1000):
+            begin = time.perf_counter()
+            assert opened.record(a_decision(seq))
+            waits.append(time.perf_counter() - begin)
+        reader.close()
+    assert sum(wait > 0.08 for wait in waits) <= 1  # a busy machine may be slow once; 8 of 1000 with the waiting
 
 
 WRITER = """

@@ -13,6 +13,7 @@ from bundles import good_picture
 from feeds import a_decision
 from sad_runtime.decide import Thresholds
 from sad_runtime.inspector import Inspection
+from sad_runtime.journal.ages import AgeLimit
 from sad_runtime.journal.kept import MAX_WAITING_BYTES, QUEUE, KeptPictures, sampled
 from sad_runtime.journal.picture_names import CAMERA, OVERLAY, day_of
 from sad_runtime.journal.picture_stock import PictureStock
@@ -86,11 +87,13 @@ def test_a_clock_that_leaps_deletes_no_picture(
     put(tmp_path, 1, "100000-run-0-00000001-FAIL-score")
     now = time.time_ns() + days_ahead * 86400 * 10**9
     monkeypatch.setattr(time, "time", lambda: now / 1e9)
-    monkeypatch.setattr(time, "time_ns", lambda: now)
-    keep(tmp_path, PicturesConfig(max_days=30), 2)
+    kept = KeptPictures(tmp_path, PicturesConfig(max_days=30), Happenings("line1", "run-1"))
+    kept._ages = AgeLimit(30, wall_ns=lambda: now)
+    with kept:
+        kept.keep(FAIL, None, inspection(), CUTS)
     monkeypatch.undo()
     keep(tmp_path, PicturesConfig(max_days=30), 2)
-    assert len(files(tmp_path)) == 4 + 4 + 4
+    assert len(files(tmp_path)) == 4 + 2 + 4
 
 
 def test_pass_goes_before_invalid_and_invalid_before_fail_of_each_the_oldest(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ EXAMPLES: dict[str, Message] = {
     "snapshot_reply": SnapshotReply(items=[DECISION], next_seq=43, first_seq=1, last_seq=99),
     "command": Command(id=5, op="trigger", trigger_id=17, part_id=1001, deadline_ms=250, encoder=-123456),
     "command_reply": CommandReply(id=5, ok=False, error="not online"),
+    "recipe_command": Command(id=6, op="recipe", recipe=2, model_digest="ab" * 32),
+    "recipe_reply": CommandReply(id=6, ok=True, recipe=2, model_digest="ab" * 32),
 }
 
 
@@ -252,6 +254,8 @@ def test_random_maps_are_decoded_or_refused_but_never_crash(values: dict[str, An
         ({"id": 5, "op": "pause", "speed": 1}, "Command.speed"),
         ({"id": 5, "op": "recipe"}, "recipe needs recipe"),
         ({"id": 5, "op": "ack"}, "ack needs seq"),
+        ({"id": 5, "op": "recipe", "recipe": 2, "model_digest": "AB" * 32}, "Command.model_digest"),
+        ({"id": 5, "op": "rollback", "model_digest": "ab" * 32}, "rollback takes no model_digest"),
         ({"id": 5, "op": "pause", "part_id": 1}, "pause takes no part_id"),
         ({"id": 5, "op": "trigger", "part_id": 2**32}, "Command.part_id"),
         ({"id": 5, "op": "trigger", "deadline_ms": 0}, "Command.deadline_ms"),

@@ -97,7 +97,7 @@ def test_an_unreadable_picture_is_an_invalid_part_in_its_place(
 
 def test_a_frame_of_another_size_or_outside_the_roi_is_invalid(tmp_path: Path, tiny_bundle: Path) -> None:
     camera = ScriptedCamera(live=True, endless=False)
-    camera.put(good_picture(), np.zeros((32, 64, 3), np.uint8), good_picture(), EndOfStream())
+    camera.put(good_picture(0), np.zeros((32, 64, 3), np.uint8), good_picture(1), EndOfStream())
     with station(tmp_path, tiny_bundle, camera) as stand:
         stand.ended()
     assert stand.verdicts == [PASS, "INVALID incomplete", PASS]
@@ -292,6 +292,7 @@ def test_recipes_change_over_and_a_broken_one_leaves_the_old(tmp_path: Path, tin
         (2, 0.1, 400),
     ]
     assert [event.code for event in stand.events if event.code.startswith("recipe")] == [
+        "recipe_not_warm",
         "recipe_loaded",
         "recipe_refused",
         "recipe_refused",

@@ -216,7 +216,7 @@ class AravisNodes:
         self._api = api
         self._device = device
         self._map = device.get_genicam()
-        self._names = frozenset(self._below("Root", set()))
+        self._names = frozenset(_below(api, self._map, "Root", set()))
 
     def names(self) -> Collection[str]:
         return self._names
@@ -253,16 +253,18 @@ class AravisNodes:
             return ""
         return f"; it takes {', '.join(self._device.dup_available_enumeration_feature_values_as_strings(name))}"
 
-    def _below(self, name: str, seen: set[str]) -> Iterator[str]:
-        if name in seen:
-            return
-        seen.add(name)
-        node = self._map.get_node(name)
-        if isinstance(node, self._api.GcCategory):
-            for feature in node.get_features():
-                yield from self._below(feature, seen)
-        elif node is not None:
-            yield name
+
+def _below(api: Any, genicam: Any, name: str, seen: set[str]) -> Iterator[str]:
+    """The features under a category, each once."""
+    if name in seen:
+        return
+    seen.add(name)
+    node = genicam.get_node(name)
+    if isinstance(node, api.GcCategory):
+        for feature in node.get_features():
+            yield from _below(api, genicam, feature, seen)
+    elif node is not None:
+        yield name
 
 
 def _asked(ask: Callable[[], Any], what: str = "") -> Any:

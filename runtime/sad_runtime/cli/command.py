@@ -14,6 +14,7 @@ from importlib import metadata
 
 from sad_runtime.errors import SadError
 from sad_runtime.files import reason_of
+from sad_runtime.ops.log_lines import goes_to_journal, log_handler
 
 
 def version() -> str:
@@ -30,6 +31,9 @@ def command_parser(prog: str, description: str, examples: str = "") -> argparse.
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{prog} {version()}")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: one object a line on stderr"
+    )
     return parser
 
 
@@ -38,24 +42,42 @@ def run_command(
 ) -> int:
     """Parses, works, and turns what went wrong into a line on stderr and an exit code."""
     arguments = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    as_json = arguments.log_format == "json"
+    _open_log(as_json)
     try:
         return work(arguments)
     except SadError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _say(parser.prog, str(error), as_json)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped", file=sys.stderr)
+        _say(parser.prog, "stopped", as_json)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{parser.prog}: {where}{reason_of(error)}", file=sys.stderr)
+        _say(parser.prog, f"{where}{reason_of(error)}", as_json)
         return 1
+    except Exception:
+        if not as_json:
+            raise
+        logging.getLogger(parser.prog).critical("failed", exc_info=True)  # a traceback, but as one line
+        return 1
+
+
+def _open_log(as_json: bool) -> None:
+    """Does nothing where the log is open already, as in a test."""
+    to_journal = "JOURNAL_STREAM" in os.environ and goes_to_journal(os.environ["JOURNAL_STREAM"], sys.stderr.fileno())
+    handler = log_handler(sys.stderr, "json" if as_json else "text", to_journal=to_journal)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _say(prog: str, text: str, as_json: bool) -> None:
+    if as_json:
+        logging.getLogger(prog).error("%s", text)
+    else:
+        print(f"{prog}: {text}", file=sys.stderr)
 
 
 def rate(text: str) -> float:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sad_runtime.cli.command import command_parser, run_command
+from sad_runtime.cli.feed_keys import add_key_options, keys_from
+from sad_runtime.errors import UsageError
 from sad_runtime.feed.ordering import Gap
 from sad_runtime.messages import Decision, Event
 from sad_runtime.subscriber import Subscriber
@@ -23,7 +25,8 @@ EXAMPLES = """\
   sad-tail                                  what the station on this computer decides, as it happens
   sad-tail --history --count 100            the first hundred decisions since the station started
   sad-tail --json | jq 'select(.verdict != "PASS")'
-  sad-tail --feed tcp://127.0.0.1:5565      the second station of this computer"""
+  sad-tail --feed tcp://127.0.0.1:5565      the second station of this computer
+  sad-tail --feed tcp://10.0.0.5:5555 --server-key line1.key --key office.key_secret"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--history", action="store_true", help="start at the first decision since the station started")
     parser.add_argument("--events", action="store_true", help="also print events, like a camera that went away")
     parser.add_argument("--timeout", metavar="S", type=_seconds, help="end when no decision came for S seconds")
+    parser.add_argument("--snapshot", metavar="ADDR", help="where to fetch lost decisions (what the station tells)")
+    add_key_options(parser)
     return run_command(parser, _tail, argv)
 
 
@@ -46,6 +51,8 @@ def _tail(arguments: argparse.Namespace) -> int:
         arguments.feed,
         station=arguments.station,
         history=arguments.history,
+        snapshot=arguments.snapshot,
+        keys=keys_from(arguments),
         on_gap=tail.gap,
         on_event=tail.event if arguments.events else None,
     )
@@ -65,6 +72,8 @@ def _follow(feed: Subscriber, tail: Tail, count: int | None, timeout_s: float | 
     latest_s = time.monotonic()
     while count is None or tail.total < count:
         decision = feed.poll(LOOK_MS)
+        if decision is None and feed.refusal is not None:
+            raise UsageError(feed.refusal)
         tail.look(feed)
         if decision is not None:
             tail.decision(decision, recovered=feed.recovered(decision))

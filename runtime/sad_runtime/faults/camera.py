@@ -34,9 +34,10 @@ class FaultyCamera(Camera):
 
     def grab(self, timeout_s: float) -> Frame | None:
         self._check_plug()
+        frame = self._camera.grab(timeout_s)
+        self._check_plug()  # it waits for its picture, and may be pulled out meanwhile
         while self._schedule.active("hang"):
             time.sleep(NAP_S)
-        frame = self._camera.grab(timeout_s)
         if frame is None or frame.picture is None:
             return frame
         if self._schedule.active("drop") and frame.frame_id % 3 == 0:

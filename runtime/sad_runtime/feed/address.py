@@ -1,7 +1,8 @@
-"""Addresses that the feed may bind: tcp on this computer only, and ipc at a file path.
+"""Addresses that the feed may bind: tcp, and ipc at a file path.
 
-libzmq itself binds what it should not: a second process on an ipc path silently takes it over from the first, port
-99999 becomes 34463, and plain text goes out on any interface. Here all three are refused.
+libzmq itself binds what it should not: a second process on an ipc path silently takes it over from the first, and port
+99999 becomes 34463. Here both are refused. Which address may leave this computer is left to config.py, encryption to
+protection.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ IPC_PATH_BYTES = 107
 
 _TCP = re.compile(r"tcp://(?P<host>.+):(?P<port>\*|\d{1,5})")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}")
+
+WILDCARDS = ("*", "0.0.0.0")
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
@@ -44,8 +47,6 @@ def _valid(address: str) -> str:
 
 Address = Annotated[str, AfterValidator(_valid)]
 """A configuration value; a wrong one is named with its key and file."""
-AddressOrNone = Annotated[str, AfterValidator(lambda address: address and _valid(address))]
-"""The same, or empty."""
 
 
 def bind(socket: Socket, address: str) -> str:
@@ -68,6 +69,25 @@ def bind(socket: Socket, address: str) -> str:
     return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 
+def is_on_this_computer(address: str) -> bool:
+    """Whether only programs on this computer reach `address`."""
+    match = _TCP.fullmatch(address)
+    return address.startswith("ipc://") or (match is not None and _LOOPBACK.fullmatch(match["host"]) is not None)
+
+
+def as_reached(told: str | None, reached: str) -> str | None:
+    """The address `told` by a station, for a reader that reached the station at `reached`.
+
+    A station that binds every interface tells `tcp://0.0.0.0:5557`, one behind a forwarded port `tcp://127.0.0.1:5557`;
+    from elsewhere both are to be found at the host that was reached.
+    """
+    here, there = _TCP.fullmatch(told or ""), _TCP.fullmatch(reached)
+    if here is None or (here["host"] not in WILDCARDS and not _LOOPBACK.fullmatch(here["host"])):
+        return told
+    host = there["host"] if there is not None else "127.0.0.1"
+    return f"tcp://{host}:{here['port']}"
+
+
 def ipc_path(address: str) -> Path | None:
     """The file of an ipc address; None for tcp."""
     return Path(address[len("ipc://") :]) if address.startswith("ipc://") else None
@@ -81,11 +101,6 @@ def _problem_of(address: str) -> str | None:
         return "not an address of the feed; write tcp://127.0.0.1:5555, tcp://127.0.0.1:* or ipc:///path/to/socket"
     if match["port"] != "*" and not 0 < int(match["port"]) < 65536:
         return "ports run from 1 to 65535; * takes a free one"
-    if not _LOOPBACK.fullmatch(match["host"]):
-        return (
-            f"the feed is plain text, so it is bound to this computer only: write tcp://127.0.0.1:{match['port']}. "
-            "Encrypted sockets for other computers (CURVE) come with a later version; until then use an ssh tunnel"
-        )
     return None
 
 

@@ -12,17 +12,23 @@ from collections import Counter
 
 import zmq
 
-from sad_runtime.feed.address import Context, bind
+from sad_runtime.feed.address import Context
+from sad_runtime.feed.binding import Binding
+from sad_runtime.feed.protection import Protection
 
 MAX_TOPIC_BYTES = 4096
+NOTICES_AT_ONCE = 100
+"""Subscriptions read while the lock is held: a flood of them must not hold up a decision."""
 
 
 class DecisionSocket:
     """`send` and the rest may be called from any thread; `close` when all threads that use it have ended."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, protection: Protection) -> None:
         self._lock = threading.Lock()
         self._topics: Counter[bytes] = Counter()
+        self.more = False
+        """Whether `new_topics` left some unread."""
         self._socket = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription and its end, also the second equal one
         self._socket.setsockopt(zmq.SNDHWM, 1000)
@@ -30,10 +36,12 @@ class DecisionSocket:
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, 1000)
+        self.binding = Binding("decisions", self._socket, protection)
 
-    def bind(self, address: str) -> str:
-        """May be called for several addresses."""
-        return bind(self._socket, address)
+    def pursue(self) -> None:
+        """Lets the binding do what it was asked for."""
+        with self._lock:
+            self.binding.pursue()
 
     @property
     def fd(self) -> int:
@@ -46,16 +54,19 @@ class DecisionSocket:
             self._socket.send(data)
 
     def new_topics(self) -> list[bytes]:
-        """Topics subscribed to since the last call. Does not wait."""
+        """Topics subscribed to since the last call, NOTICES_AT_ONCE at most. Does not wait."""
         fresh = []
         with self._lock:
-            while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            for _ in range(NOTICES_AT_ONCE):
+                self.more = bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+                if not self.more:
+                    break
                 notice = self._socket.recv(zmq.NOBLOCK)
                 if notice[:1] == b"\1":
                     self._topics[notice[1:]] += 1
                     fresh.append(notice[1:])
-                elif notice[:1] == b"\0" and self._topics[notice[1:]] > 0:
-                    self._topics[notice[1:]] -= 1
+                elif notice[:1] == b"\0":
+                    self._forget(notice[1:])
         return fresh
 
     def subscribers(self, topic: bytes) -> int:
@@ -63,5 +74,8 @@ class DecisionSocket:
         with self._lock:
             return sum(count for prefix, count in self._topics.items() if topic.startswith(prefix))
 
-    def close(self, linger_ms: int) -> None:
-        self._socket.close(linger=linger_ms)
+    def _forget(self, topic: bytes) -> None:
+        if self._topics[topic] > 1:
+            self._topics[topic] -= 1
+        else:
+            del self._topics[topic]  # strangers think of ever new ones

@@ -19,6 +19,8 @@ from sad_runtime.verdict import State
 
 PERIOD_S = 0.1
 SHORTEST_QUIET_MS = 250
+HELLO_EVERY_S = 0.02
+"""At most: every hello goes to all, so one reader's flood of subscriptions must not become everybody's flood."""
 
 
 class Identity(NamedTuple):
@@ -88,10 +90,15 @@ def keep_beating(socket: DecisionSocket, pulse: Pulse, hello: Callable[[], Hello
     """The heartbeat thread: a beat every PERIOD_S, and a hello as soon as somebody subscribes to it."""
     poller = select.poll()
     poller.register(socket.fd, select.POLLIN)
-    due_s = time.monotonic()
+    due_s = next_hello_s = time.monotonic()
+    asked = False
     while not stop.is_set():
-        poller.poll(max(0.0, (due_s - time.monotonic()) * 1000))
-        if any(b"hello".startswith(topic) for topic in socket.new_topics()):
+        wake_s = min(due_s, next_hello_s) if asked else due_s
+        poller.poll(0.0 if socket.more else max(0.0, (wake_s - time.monotonic()) * 1000))
+        socket.pursue()
+        asked = asked or any(b"hello".startswith(topic) for topic in socket.new_topics())
+        if asked and time.monotonic() >= next_hello_s:
+            asked, next_hello_s = False, time.monotonic() + HELLO_EVERY_S
             message = hello()
             socket.send(topic_of(message), encode(message))
         if time.monotonic() >= due_s:

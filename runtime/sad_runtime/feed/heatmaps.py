@@ -15,9 +15,11 @@ import zmq
 from numpy.typing import NDArray
 
 from sad_runtime.decide import Thresholds
-from sad_runtime.feed.address import Context, bind
-from sad_runtime.feed.decisions import MAX_TOPIC_BYTES
+from sad_runtime.feed.address import Context
+from sad_runtime.feed.binding import Binding
+from sad_runtime.feed.decisions import MAX_TOPIC_BYTES, NOTICES_AT_ONCE
 from sad_runtime.feed.heartbeat import Identity
+from sad_runtime.feed.protection import Protection
 from sad_runtime.heatmap import encode_jpeg, levels, scale_of
 from sad_runtime.manifest import Roi
 from sad_runtime.messages import Heatmap, encode, topic_of
@@ -41,7 +43,7 @@ class Offer:
 class HeatmapSocket:
     """`offer` from any thread; the ZeroMQ socket belongs to the thread in `serve`."""
 
-    def __init__(self, context: Context, identity: Identity) -> None:
+    def __init__(self, context: Context, identity: Identity, protection: Protection) -> None:
         self._identity = identity
         self._slot: Offer | None = None
         self._filled = threading.Condition()
@@ -53,9 +55,7 @@ class HeatmapSocket:
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, 1000)
-
-    def bind(self, address: str) -> str:
-        return bind(self._socket, address)
+        self.binding = Binding("heatmaps", self._socket, protection)
 
     def offer(self, seq: int, heatmap: NDArray[np.float32], thresholds: Thresholds, roi: Roi | None) -> None:
         """Takes the place of one that has not been sent yet. Costs nothing while nobody subscribes."""
@@ -68,24 +68,26 @@ class HeatmapSocket:
 
     def serve(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self._count_subscriptions()
-            offer = self._take()
+            self.binding.pursue()
+            more = self._count_subscriptions()
+            offer = self._take(0.0 if more else PATIENCE_S)
             if offer is not None:
                 self._send(offer)
 
-    def close(self, linger_ms: int) -> None:
-        self._socket.close(linger=linger_ms)
-
-    def _count_subscriptions(self) -> None:
-        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+    def _count_subscriptions(self) -> bool:
+        """Whether some are left: a flood of them must hold up neither a heatmap nor the end."""
+        for _ in range(NOTICES_AT_ONCE):
+            if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                return False
             notice = self._socket.recv(zmq.NOBLOCK)
             step = {b"\1": 1, b"\0": -1}.get(notice[:1], 0)
             self._subscriptions = max(0, self._subscriptions + step)
+        return True
 
-    def _take(self) -> Offer | None:
+    def _take(self, patience_s: float) -> Offer | None:
         with self._filled:
             if self._slot is None:
-                self._filled.wait(PATIENCE_S)
+                self._filled.wait(patience_s)
             offer, self._slot = self._slot, None
             return offer
 

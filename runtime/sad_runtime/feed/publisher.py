@@ -5,6 +5,8 @@
     snapshot   requests.py    own thread, answers from the journal
     commands   requests.py    own thread, hands commands to the station
 
+A fifth thread (door.py) keeps the door of all four: who may come in, and who was refused.
+
 What is said is in `messages.py`; when to say it is the station's. `docs/feed.md` tells readers what they can rely on.
 """
 
@@ -15,18 +17,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
-from pydantic import Field
 
 from sad_runtime.decide import Thresholds
-from sad_runtime.feed.address import Address, AddressOrNone, Context, check_address, ipc_path
+from sad_runtime.feed.address import Context, check_address
+from sad_runtime.feed.binding import Binding
+from sad_runtime.feed.config import FeedConfig as FeedConfig
+from sad_runtime.feed.config import check_reach
 from sad_runtime.feed.decisions import DecisionSocket
+from sad_runtime.feed.door import Door
 from sad_runtime.feed.heartbeat import Identity, Pulse, Status, keep_beating
 from sad_runtime.feed.heatmaps import HeatmapSocket
+from sad_runtime.feed.protection import Protection
 from sad_runtime.feed.requests import RequestSocket, answer_command, answer_snapshot
 from sad_runtime.manifest import Roi
 from sad_runtime.messages import (
@@ -40,27 +45,10 @@ from sad_runtime.messages import (
     encode,
     topic_of,
 )
-from sad_runtime.schema import Strict
 from sad_runtime.verdict import State
 
 MAX_SNAPSHOT_REQUEST_BYTES = 4 * 1024
 MAX_COMMAND_BYTES = 64 * 1024
-
-
-class FeedConfig(Strict):
-    """Where the feed is bound; `feed:` in the station's file. `tcp://127.0.0.1:*` takes a free port."""
-
-    decisions: list[Address] = Field(default=["tcp://127.0.0.1:5555"], min_length=1)
-    heatmaps: Address = "tcp://127.0.0.1:5556"
-    snapshot: Address = "tcp://127.0.0.1:5557"
-    commands: AddressOrNone = ""
-    """Empty: the ipc socket `commands.ipc` in the station's state folder."""
-
-
-class FeedSocket(Protocol):
-    def bind(self, address: str) -> str: ...
-
-    def close(self, linger_ms: int) -> None: ...
 
 
 class Feed:
@@ -82,13 +70,21 @@ class Feed:
     ) -> None:
         """`replay` and `on_command` are called in a thread each, and must return: closing waits for them.
 
-        Raises ConfigError for an address that may not be bound.
+        Raises ConfigError for an address that may not be bound, UsageError for keys that cannot be used.
         """
         self.addresses: dict[str, str] = {}
-        self._config = config
-        self._commands = config.commands or f"ipc://{ipc_folder.absolute() / 'commands.ipc'}"
-        for address in (*config.decisions, config.heatmaps, config.snapshot, self._commands):
-            check_address(address)
+        """Of each socket, the one that readers are told of."""
+        self._addresses = {
+            "decisions": config.decisions,
+            "heatmaps": config.heatmaps,
+            "snapshot": config.snapshot,
+            "commands": config.commands or [f"ipc://{ipc_folder.absolute() / 'commands.ipc'}"],
+        }
+        check_reach(config)
+        for addresses in self._addresses.values():
+            for address in addresses:
+                check_address(address)
+        self._protection = Protection(config)
         self._identity = Identity(station, run, boot_id)
         self._pulse = Pulse(self._identity)
         self._replay, self._on_command = replay, on_command
@@ -138,35 +134,49 @@ class Feed:
         """How many subscriptions to this station's decisions are alive."""
         return self._decisions.subscribers(f"decision.{self._identity.station}".encode())
 
+    def refused(self) -> dict[str, int]:
+        """How many peers were not let in, by why, and how many requests were dropped (`requests`)."""
+        dropped = self._snapshot.dropped + self._requests.dropped
+        return self._door.counts() | ({"requests": dropped} if dropped else {})
+
     def _open_sockets(self, context: Context, opening: ExitStack) -> None:
-        self._decisions = DecisionSocket(context)
-        self._heatmaps = HeatmapSocket(context, self._identity)
+        """The door before all else: nothing is bound that it does not keep."""
+        self._decisions = DecisionSocket(context, self._protection)
+        self._heatmaps = HeatmapSocket(context, self._identity, self._protection)
         self._snapshot = RequestSocket(
             context,
             "snapshot",
+            self._protection,
             max_bytes=MAX_SNAPSHOT_REQUEST_BYTES,
             answer=lambda data: answer_snapshot(data, self._identity.station, self._replay),
         )
         self._requests = RequestSocket(
             context,
             "commands",
+            self._protection,
             max_bytes=MAX_COMMAND_BYTES,
             answer=lambda data: answer_command(data, self._on_command),
         )
-        wiring: dict[str, tuple[FeedSocket, list[str]]] = {
-            "decisions": (self._decisions, self._config.decisions),
-            "heatmaps": (self._heatmaps, [self._config.heatmaps]),
-            "snapshot": (self._snapshot, [self._config.snapshot]),
-            "commands": (self._requests, [self._commands]),
-        }
-        for socket, _ in wiring.values():
-            opening.callback(self._close, socket)
-        for name, (socket, addresses) in wiring.items():
-            endpoints = [_bound(socket, address, opening) for address in addresses]
-            self.addresses[name] = endpoints[0]
+        self._bindings = [socket.binding for socket in self._sockets()]
+        self._door = Door(context, self._protection.allowed, self._send_away)
+        opening.callback(self._door.close)
+        for binding in self._bindings:
+            opening.callback(self._close, binding)
+        for binding in self._bindings:
+            self._door.watch(binding.name, binding.watch(context))
+        for binding in self._bindings:
+            binding.bind(self._addresses[binding.name])
+            self.addresses[binding.name] = _told(binding.endpoints)
 
-    def _close(self, socket: FeedSocket) -> None:
-        socket.close(self.linger_ms)
+    def _sockets(self) -> tuple[DecisionSocket, HeatmapSocket, RequestSocket, RequestSocket]:
+        return self._decisions, self._heatmaps, self._snapshot, self._requests
+
+    def _send_away(self) -> None:
+        for binding in self._bindings:
+            binding.send_away()
+
+    def _close(self, binding: Binding) -> None:
+        binding.close(self.linger_ms)
 
     def _start_threads(self, opening: ExitStack) -> None:
         self._stop.clear()
@@ -176,6 +186,7 @@ class Feed:
             "heatmaps": lambda: self._heatmaps.serve(self._stop),
             "snapshot": lambda: self._snapshot.serve(self._stop),
             "commands": lambda: self._requests.serve(self._stop),
+            "door": lambda: self._door.serve(self._stop),
         }
         threads = [threading.Thread(target=run, name=f"feed-{name}", daemon=True) for name, run in work.items()]
         opening.callback(self._end, threads)
@@ -198,10 +209,6 @@ class Feed:
         )
 
 
-def _bound(socket: FeedSocket, address: str, opening: ExitStack) -> str:
-    """The real endpoint; an ipc file goes when `opening` closes, since libzmq leaves it behind."""
-    endpoint = socket.bind(address)
-    path = ipc_path(endpoint)
-    if path is not None:
-        opening.callback(path.unlink, missing_ok=True)
-    return endpoint
+def _told(endpoints: list[str]) -> str:
+    """The one for readers elsewhere; whoever is on this computer finds a socket file without being told."""
+    return next((endpoint for endpoint in endpoints if endpoint.startswith("tcp://")), endpoints[0])

@@ -8,6 +8,7 @@ import time
 
 import zmq
 
+from sad_runtime.feed.curve_keys import ClientKeys
 from sad_runtime.feed.ordering import Hole
 from sad_runtime.messages import (
     I63,
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 class Recovery:
     """One question at a time; every page has `timeout_s`. Used by the thread that polls."""
 
-    def __init__(self, context: Context, address: str | None, timeout_s: float) -> None:
+    def __init__(self, context: Context, address: str | None, timeout_s: float, keys: ClientKeys | None) -> None:
         self.socket: Socket | None = None
         """To be polled for an answer while it is there."""
         self._context, self._address, self._timeout_s = context, address, timeout_s
+        self._keys = keys
         self._asked: Hole | None = None
         self._ask_again_s = self._give_up_s = math.inf
 
@@ -84,6 +86,8 @@ class Recovery:
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.MAXMSGSIZE, SNAPSHOT_PAGE * MAX_MESSAGE_BYTES)
+        if self._keys is not None and self._address.startswith("tcp://"):
+            self._keys.apply(self.socket)  # a socket file is plain text
         try:
             self.socket.connect(self._address)
         except zmq.ZMQError as error:

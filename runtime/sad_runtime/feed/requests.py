@@ -15,7 +15,10 @@ from collections.abc import Callable
 import zmq
 
 from sad_runtime.errors import SadError
-from sad_runtime.feed.address import Context, bind
+from sad_runtime.feed.address import Context
+from sad_runtime.feed.binding import Binding
+from sad_runtime.feed.pace import Pace
+from sad_runtime.feed.protection import Protection
 from sad_runtime.messages import (
     I63,
     SNAPSHOT_PAGE,
@@ -30,6 +33,9 @@ from sad_runtime.messages import (
 )
 
 POLL_MS = 100
+REQUESTS_PER_S, BURST = 1000.0, 200
+"""What one socket answers. More is left waiting with its sender, and ZeroMQ takes from all senders in turn: beside n
+that flood, a trigger waits for n requests, n ms."""
 
 log = logging.getLogger(__name__)
 
@@ -37,25 +43,36 @@ log = logging.getLogger(__name__)
 class RequestSocket:
     """`answer` gets the bytes of one request and returns those of its reply; it is called in the thread of `serve`."""
 
-    def __init__(self, context: Context, name: str, *, max_bytes: int, answer: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        protection: Protection,
+        *,
+        max_bytes: int,
+        answer: Callable[[bytes], bytes],
+    ) -> None:
         self.dropped = 0
+        self.answered = 0
+        self._pace = Pace(REQUESTS_PER_S, BURST)
         self._name, self._answer, self._warned_s = name, answer, 0.0
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.SNDHWM, 16)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, 1000)
-
-    def bind(self, address: str) -> str:
-        return bind(self._socket, address)
+        self.binding = Binding(name, self._socket, protection)
 
     def serve(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            if self._socket.poll(POLL_MS):
+            self.binding.pursue()
+            if not self._socket.poll(POLL_MS):
+                continue
+            wait_s = self._pace.wait_s()
+            if wait_s:
+                stop.wait(wait_s)
+            else:
                 self._serve_one(self._socket.recv_multipart())
-
-    def close(self, linger_ms: int) -> None:
-        self._socket.close(linger=linger_ms)
 
     def _serve_one(self, frames: list[bytes]) -> None:
         *envelope, request = frames
@@ -64,6 +81,7 @@ class RequestSocket:
             return
         try:
             self._socket.send_multipart([*envelope, self._answer(request)], zmq.NOBLOCK)
+            self.answered += 1
         except zmq.ZMQError as error:
             self._drop(f"the reply cannot be sent: {error}")
 

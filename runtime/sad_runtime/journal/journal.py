@@ -73,7 +73,8 @@ class Journal:
         self._waiting: deque[_Entry] = deque()
         self._sick = False
         self._closing = False
-        self._lost = 0
+        self.lost = 0
+        """Decisions that were never recorded."""
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
@@ -192,13 +193,13 @@ class Journal:
         with self._wake:
             while len(self._waiting) > MAX_WAITING:
                 self._waiting.popleft()
-                self._lost += 1
+                self.lost += 1
 
     def _say_sick(self, why: str) -> None:
         if not self._sick:
             self._sick = True
             text = f"{self.path} takes no rows ({why}); verdicts go on, flagged unrecorded"
-            self._happenings.tell("journal_refuses", "error", text, lost=self._lost)
+            self._happenings.tell("journal_refuses", "error", text, lost=self.lost)
 
     def _put_aside(self, why: str) -> None:
         aside = set_aside(self.path)

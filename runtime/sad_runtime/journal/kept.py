@@ -88,7 +88,7 @@ class KeptPictures:
     def keep(
         self, decision: Decision, picture: Picture | None, inspection: Inspection | None, thresholds: Thresholds
     ) -> None:
-        """`picture`: as the camera gave it. It is copied, because the camera may fill it again (2 ms for 15 MB)."""
+        """`picture`: as the camera gave it. It is copied, because the camera may fill it again (3 ms for 15 MB)."""
         if not self._config.max_mb or not self._wants(decision):
             return
         kind = CAMERA

@@ -74,8 +74,8 @@ class PictureStock:
             day = min((day for day, count in self._count.items() if count[verdict] > 0), default=None)
             if day is None:
                 return None
-            with suppress(FileNotFoundError):
-                found = (name for name in os.listdir(self._folder / day) if _verdict(name) == verdict)
+            with suppress(FileNotFoundError), os.scandir(self._folder / day) as entries:
+                found = (entry.name for entry in entries if _verdict(entry.name) == verdict)
                 ahead.extend(self._folder / day / name for name in heapq.nsmallest(LOOK_AHEAD, found))
             if not ahead:  # an operator was quicker
                 self._count[day][verdict] = 0

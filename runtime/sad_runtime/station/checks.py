@@ -6,7 +6,6 @@ Bundles of all recipes, their ROIs against the pictures as far as their size is 
 from __future__ import annotations
 
 import errno
-import fcntl
 import importlib.util
 import os
 import socket
@@ -21,6 +20,7 @@ from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.preprocess import Picture, check_size, model_picture
 from sad_runtime.station.clashes import check_apart, device_of
 from sad_runtime.station.config import StationConfig
+from sad_runtime.station.lock import running
 from sad_runtime.station.recipes import Recipe, recipe_from
 from sad_runtime.station.selection import Selection
 from sad_runtime.station.state_folder import StateFolder
@@ -63,21 +63,6 @@ def check_state(folder: StateFolder) -> None:
     for path in (there, *journal):
         if not os.access(path, os.W_OK) or (path.is_dir() and not os.access(path, os.X_OK)):
             raise UsageError(f"{path}: cannot be written. Mend its rights, or name another place with --state DIR")
-
-
-def running(lock: Path) -> str | None:
-    """The process that is this station now; None when there is none."""
-    try:
-        handle = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
-    finally:
-        os.close(handle)
-    return None
 
 
 def tcp_addresses(config: StationConfig) -> list[tuple[str, str, int]]:

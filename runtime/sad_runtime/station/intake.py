@@ -17,6 +17,8 @@ class Waiting(Protocol):
 
     def put(self, part: Part) -> bool: ...
 
+    def __len__(self) -> int: ...
+
     def empty(self) -> list[Part]: ...
 
 
@@ -52,6 +54,11 @@ class Intake:
         if self._no_entry() is not None:  # went offline in between; the loop may not look into the queue again
             self.refuse_waiting(Reason.NOT_ONLINE)
         return None
+
+    @property
+    def depth(self) -> int:
+        """How many triggers wait."""
+        return len(self._waiting)
 
     def watch(self, part: Part) -> None:
         """For a part that did not come by the queue."""

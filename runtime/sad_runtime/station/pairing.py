@@ -29,6 +29,9 @@ class Pairing:
         self._parts: deque[Part] = deque()
         self._last_id: int | None = None
 
+    def __len__(self) -> int:
+        return len(self._parts)
+
     def put(self, part: Part) -> bool:
         """Announces a part. False when too many wait already; that is out of step, since its picture will come."""
         with self._lock:

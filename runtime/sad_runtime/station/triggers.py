@@ -21,6 +21,9 @@ class TriggerQueue:
         self._parts: deque[Part] = deque()
         self._changed = threading.Condition()
 
+    def __len__(self) -> int:
+        return len(self._parts)
+
     def put(self, part: Part) -> bool:
         """False when the queue is full."""
         with self._changed:

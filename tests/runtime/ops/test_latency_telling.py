@@ -14,7 +14,12 @@ from sad_runtime.verdict import Reason, Verdict
 def test_steps_are_told_with_p50_p99_and_p999_while_parts_come() -> None:
     measures, happenings, told = Measures(), Happenings("line1", "run-1"), list[Event]()
     heard = threading.Event()
-    happenings.listen(lambda event: (told.append(event), heard.set())[0])
+
+    def listener(event: Event) -> None:
+        told.append(event)
+        heard.set()
+
+    happenings.listen(listener)
     with LatencyTelling(measures, happenings, every_s=0.02):
         assert not heard.wait(0.1), "nothing to tell of yet"
         for infer_ms in [10.0] * 99 + [200.0]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sad_runtime.ops.log_lines import LogFormat, OfStation, goes_to_journal, log_handler
+from sad_runtime.ops.log_lines import LogFormat, goes_to_journal, log_handler, naming
 from sad_runtime.station.happenings import Happenings
 
 log = logging.getLogger("sad.test")
@@ -57,12 +57,13 @@ def test_an_event_is_logged_with_its_station_run_and_code(stream: io.StringIO, l
 
 
 def test_every_line_of_a_station_names_it(stream: io.StringIO, logged: list[logging.Handler]) -> None:
-    handler = log_handler(stream, "json")
-    handler.addFilter(OfStation("line7", "run-1"))
-    listen(logged, handler)
-    log.info("from anywhere")
-    line = json.loads(stream.getvalue())
+    listen(logged, log_handler(stream, "json"))
+    with naming("line7", "run-1", logging.getLogger("sad")):
+        log.info("from anywhere")
+    log.info("afterwards")
+    line, after = [json.loads(text) for text in stream.getvalue().splitlines()]
     assert (line["station"], line["run"]) == ("line7", "run-1")
+    assert "station" not in after
 
 
 def test_an_exception_is_one_line_with_its_traceback(stream: io.StringIO, logged: list[logging.Handler]) -> None:
