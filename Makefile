@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN    := cpu,headless,train,export
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick slow lint format bench clean
+.PHONY: help install demo test quick slow lint format bench clean gi
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -47,4 +47,12 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(RUN),dev]'
+	@$(MAKE) --no-print-directory gi
 	@touch $@
+
+# Cameras of GStreamer and Aravis go through the system's PyGObject, which a virtual environment does not see.
+GI := /usr/lib/python3/dist-packages/gi
+gi:              ## lets .venv see the system's PyGObject, where it is of the same Python
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	if test -d $(GI) && ! test -e $$site/gi; then \
+	  ln -s $(GI) $$site/gi; $(BIN)/python -W ignore -c 'import gi' 2> /dev/null || rm $$site/gi; fi

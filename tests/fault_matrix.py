@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ from sad_runtime.messages import Decision
 from sad_runtime.preprocess import model_picture
 from stations import Stand, station
 
-AT_S, LASTS_S = 3.0, 2.0
+AT_ONCE = 4
+AT_S, LASTS_S = 5.0, 2.0
 AFTER_S = 4.0
 """So long after the fault a station must judge again."""
 PERIOD_MS, DEADLINE_MS = 100, 300
 BESIDE = ("no_image", "late")
 """What a busy machine, or a camera that is opened again, adds to any of them."""
-CAMERA = "demo:washer?fps=25&drop=1&defects=0&size=256"
+CAMERA = "demo:washer?fps=25&drop=1&defects=0&size=64"
 SPEC = InputSpec(height=SIZE_PX, width=SIZE_PX, channels=3)
 
 
@@ -47,6 +49,9 @@ class Case:
     event: str
     reaction: str
     inject: str = ""
+    unseen_s: float = 0.0
+    """So long after its begin nobody can tell: the first picture of a row of equal ones is a fresh one to whoever has not
+    seen the one before."""
     changes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,7 +78,14 @@ CASES = [
     Case("over-exposed", "bright", "saturated", "saturated", "not judged"),
     Case("out of focus", "blur", "blurred", "blurred", "not judged"),
     Case("camera pushed aside", "shift", "moved", "moved", "not judged"),
-    Case("the same picture again", "freeze", "frozen", "frozen", "not judged; after 10 opened again"),
+    Case(
+        "the same picture again",
+        "freeze",
+        "frozen",
+        "frozen",
+        "not judged from the second on; after 10 opened again",
+        unseen_s=2 * PERIOD_MS / 1e3,
+    ),
     Case(
         "pictures lost on the way, hardware trigger",
         "drop",
@@ -124,7 +136,7 @@ class Outcome:
 
 def write_lenient_bundle(path: Path) -> Path:
     """Judges everything good, with the scene learnt from 60 good washers."""
-    rendered = [render("washer", seed=900, index=index, size_px=256).image for index in range(60)]
+    rendered = [render("washer", seed=900, index=index, size_px=64).image for index in range(60)]
     goods = np.stack([model_picture(picture, SPEC, None) for picture in rendered])
     scene, model = learnt(goods), tiny_onnx()
     manifest = Manifest(
@@ -201,7 +213,7 @@ def _is_spoilt(case: Case, decision: Decision, begin_ns: float, end_ns: float) -
         return decision.frame_id is None  # the pictures that do come are whole
     if case.how in CAMERA_FAULTS:
         taken_ns = (decision.captured_ns or 0) - (time.time_ns() - time.monotonic_ns())
-        return begin_ns <= taken_ns < end_ns
+        return begin_ns + case.unseen_s * 1e9 <= taken_ns < end_ns
     return begin_ns <= _came_ns(decision) and decision.mono_ns < end_ns
 
 
@@ -222,22 +234,21 @@ def wrong_with(outcome: Outcome) -> list[str]:
     return found
 
 
+def all_staged(bundle: Path, folder: Path) -> list[Outcome]:
+    """Every case on a station of its own, several at a time: they mostly wait."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda case: staged(case, bundle, folder / case.how), CASES))
+
+
 def main() -> int:
-    rows, failed = [], False
     with tempfile.TemporaryDirectory(prefix="sad-faults-") as folder:
-        bundle = write_lenient_bundle(Path(folder) / "lenient.sad")
-        for number, case in enumerate(CASES):
-            outcome = staged(case, bundle, Path(folder) / str(number))
-            wrong = wrong_with(outcome)
-            failed |= bool(wrong)
-            print(f"{case.fault}: {'; '.join(wrong) or 'as it should be'}", file=sys.stderr, flush=True)
-            rows.append(_row(outcome))
-    print(
-        "| fault | injected as | verdict | detected, ms | reaction | judging again after, ms | parts | PASS of what was spoilt |"
-    )
+        outcomes = all_staged(write_lenient_bundle(Path(folder) / "lenient.sad"), Path(folder))
+    for outcome in outcomes:
+        print(f"{outcome.case.fault}: {'; '.join(wrong_with(outcome)) or 'as it should be'}", file=sys.stderr)
+    print("| fault | injected as | verdict | detected, ms | reaction | judging again after, ms | parts | PASS |")
     print("|---|---|---|---|---|---|---|---|")
-    print("\n".join(rows))
-    return int(failed)
+    print("\n".join(_row(outcome) for outcome in outcomes))
+    return int(any(wrong_with(outcome) for outcome in outcomes))
 
 
 def _row(outcome: Outcome) -> str:

@@ -179,15 +179,15 @@ def test_a_new_version_is_swapped_in_under_load_with_no_part_lost_and_none_judge
     old, new = (read_bundle(one).manifest.precisions["fp32"].sha256 for one in (path, newer))
     append_history(tmp_path / "state" / "line1" / "thresholds.json", line_thresholds(new, score_threshold=7.5))
     camera = ScriptedCamera()
-    recipes = {1: {"bundle": str(path)}}
-    with station(tmp_path, None, camera, recipes=recipes, active_recipe=1) as stand, Feeder(camera, 100) as feeder:
-        stand.decided(20)
-        newer.replace(path)
-        reply = stand.command("recipe", recipe=1, model_digest=new)
-        assert (reply.ok, reply.recipe, reply.model_digest) == (True, 1, new)
-        at_reply = len(stand.decisions)
-        stand.decided(at_reply + 60)
-        feeder.__exit__()
+    settings: dict[str, Any] = {"recipes": {1: {"bundle": str(path)}}, "trigger": {"deadline_ms": 10_000}}
+    with station(tmp_path, None, camera, **settings) as stand:
+        stand.state("ContinuousExecution")
+        with Feeder(camera, 100) as feeder:
+            stand.decided(20)
+            newer.replace(path)
+            reply = stand.command("recipe", recipe=1, model_digest=new)
+            assert (reply.ok, reply.recipe, reply.model_digest) == (True, 1, new)
+            stand.decided(len(stand.decisions) + 60)
         stand.decided(feeder.count)
     assert [d.frame_id for d in stand.decisions] == list(range(feeder.count)), "each picture has its decision"
     judged = [d for d in stand.decisions if d.verdict.value != "INVALID"]

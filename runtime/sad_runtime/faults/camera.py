@@ -14,7 +14,7 @@ from sad_runtime.faults.schedule import Schedule
 from sad_runtime.preprocess import Picture
 
 NAP_S = 0.02
-BLUR_SHARE = 0.02
+BLUR_SHARE = 0.05
 
 
 class FaultyCamera(Camera):
@@ -54,10 +54,10 @@ class FaultyCamera(Camera):
         if self._schedule.active("unplug"):
             raise CameraError(f"camera {self.uri}: staged: unplugged")
 
-    def _spoilt(self, frame: Frame, picture: Picture) -> Frame:
+    def _spoilt(self, frame: Frame, picture: Picture) -> Frame | None:
         active = self._schedule.active
         if active("freeze"):
-            return replace(frame, picture=picture if self._last is None else self._last)
+            return None if self._last is None else replace(frame, picture=self._last)
         self._last = picture.copy()
         if active("dark"):
             picture = (picture // 50).astype(np.uint8)
