@@ -35,7 +35,7 @@ AFTER_S = 4.0
 PERIOD_MS, DEADLINE_MS = 100, 300
 BESIDE = ("no_image", "late")
 """What a busy machine, or a camera that is opened again, adds to any of them."""
-CAMERA = "demo:washer?fps=25&drop=1&defects=0&size=64"
+CAMERA = "demo:washer?fps=25&drop=1&defects=0&size=128"
 SPEC = InputSpec(height=SIZE_PX, width=SIZE_PX, channels=3)
 
 
@@ -50,8 +50,8 @@ class Case:
     reaction: str
     inject: str = ""
     unseen_s: float = 0.0
-    """So long after its begin nobody can tell: the first picture of a row of equal ones is a fresh one to whoever has not
-    seen the one before."""
+    """So long after its begin nobody can tell: the first picture of a row of equal ones is a fresh one to whoever has
+    not seen the one before."""
     changes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,7 +70,7 @@ CASES = [
         "no_image",
         "camera_refused",
         "refused until the right one is back",
-        inject=f"unplug@{AT_S}s+1s,swap@{AT_S}s+{LASTS_S}s",
+        inject=f"unplug@{AT_S}s+0.4s,swap@{AT_S}s+{LASTS_S}s",
     ),
     Case("transfer broken off, and told", "partial", "incomplete", "incomplete", "not judged"),
     Case("half a picture, and nobody says so", "torn", "incomplete", "incomplete", "not judged"),
@@ -136,7 +136,7 @@ class Outcome:
 
 def write_lenient_bundle(path: Path) -> Path:
     """Judges everything good, with the scene learnt from 60 good washers."""
-    rendered = [render("washer", seed=900, index=index, size_px=64).image for index in range(60)]
+    rendered = [render("washer", seed=900, index=index, size_px=128).image for index in range(60)]
     goods = np.stack([model_picture(picture, SPEC, None) for picture in rendered])
     scene, model = learnt(goods), tiny_onnx()
     manifest = Manifest(

@@ -101,12 +101,15 @@ class Bundle:
         return signatures_in(self.files.get(SIGNATURES), str(self.path))
 
 
-def stamp_of(file: Path | int) -> Stamp | None:
-    """Of a path or an open file; None where there is none."""
+def stamp_of(path: Path) -> Stamp | None:
+    """None where there is no such file."""
     try:
-        found = os.stat(file)
+        return _stamp(path.stat())
     except OSError:
         return None
+
+
+def _stamp(found: os.stat_result) -> Stamp:
     return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -175,7 +178,7 @@ def read_bundle(path: Path, trust: Sequence[PublicKey] = ()) -> Bundle:
         if not stat.S_ISREG(kind):
             raise BundleError(f"{path}: not a file, so not a bundle")
         with path.open("rb") as file:
-            stamp = stamp_of(file.fileno())
+            stamp = _stamp(os.fstat(file.fileno()))
             _check_directory(file, path)
             with zipfile.ZipFile(file) as archive:
                 files = _unpacked(archive, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def test_a_first_version_has_none_before_it_and_a_bundle_of_the_command_line_has
     assert named.load(line.tell)
     outcome = named.order_back()
     named.carry_out(line.tell)
-    with pytest.raises(UsageError, match="no recipe 0"):
+    with pytest.raises(UsageError, match="named with --bundle"):
         outcome.result(0)
     named.close()
 

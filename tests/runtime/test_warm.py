@@ -1,4 +1,4 @@
-"""Recipes that stay loaded: changing to one opens nothing, whatever was set since counts, and what is broken is told."""
+"""Recipes that stay loaded: changing to one opens nothing, what was set since counts, and what is broken is told."""
 
 from __future__ import annotations
 

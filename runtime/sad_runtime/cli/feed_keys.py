@@ -12,8 +12,12 @@ from sad_runtime.feed.curve_keys import ClientKeys, client_keys
 def add_key_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """`default`: argparse.SUPPRESS below a parser that has them too."""
     group = parser.add_argument_group("an encrypted feed (keys are made with sad-keys)")
-    group.add_argument("--server-key", type=Path, default=default, metavar="FILE", help="the station's public key, STATION.key")
-    group.add_argument("--key", type=Path, default=default, metavar="FILE", help="one's own secret key, NAME.key_secret")
+    group.add_argument(
+        "--server-key", type=Path, default=default, metavar="FILE", help="the station's public key, STATION.key"
+    )
+    group.add_argument(
+        "--key", type=Path, default=default, metavar="FILE", help="one's own secret key, NAME.key_secret"
+    )
 
 
 def keys_from(arguments: argparse.Namespace) -> ClientKeys | None:

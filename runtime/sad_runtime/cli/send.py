@@ -180,7 +180,9 @@ def _parser() -> argparse.ArgumentParser:
 
     recipe = order("recipe", "put a recipe in force, by its bundle as it is now")
     recipe.add_argument("recipe", type=int, metavar="N", help="its number in the station's file")
-    recipe.add_argument("--expect", dest="model_digest", type=_digest, metavar="DIGEST", help="only if it is this model")
+    recipe.add_argument(
+        "--expect", dest="model_digest", type=_digest, metavar="DIGEST", help="only if it is this model"
+    )
     back = order("rollback", "put the version before in force")
     back.add_argument("recipe", type=int, nargs="?", metavar="N", help="of this recipe (the one in force)")
     order("pause", "answer every part as not online")
@@ -204,7 +206,9 @@ def _add_where(parser: argparse.ArgumentParser, *, default: bool) -> None:
 
     add = parser.add_argument
     add("--station", metavar="NAME", default=given("line1"), help="which station of this computer (line1)")
-    add("--state", type=Path, metavar="DIR", default=given(None), help="its state folder, where it was started with one")
+    add(
+        "--state", type=Path, metavar="DIR", default=given(None), help="its state folder, where it was started with one"
+    )
     add("--address", metavar="ADDR", default=given(None), help="its command socket, where it has one of its own")
     add("--timeout", type=_seconds, metavar="S", default=given(None), help="how long to wait for the answer")
     add("--json", action="store_true", default=given(False), help="one JSON object on stdout")

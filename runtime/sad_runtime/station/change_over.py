@@ -17,18 +17,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sad_runtime.backends.tensorrt import EngineMissing
 from sad_runtime.engines.room import EngineRoom
-from sad_runtime.errors import CameraError, DeviceLost, SadError, UsageError
+from sad_runtime.errors import CameraError, DataError, DeviceLost, SadError, UsageError
 from sad_runtime.faults.backend import FaultyBackend
 from sad_runtime.faults.schedule import MODEL_FAULTS, Schedule
 from sad_runtime.inspector import Inspector
 from sad_runtime.scene.bundled import guard_for
 from sad_runtime.station.config import StationConfig
 from sad_runtime.station.engine_build import EngineBuild, engine_room, fast_enough, missing_engine, stand_ins
+from sad_runtime.station.order import Order
 from sad_runtime.station.recipes import Recipe, check_provable, opened, recipe_from
 from sad_runtime.station.ticking import TICK_S
 from sad_runtime.station.versions import Version, Versions
@@ -43,17 +44,6 @@ class _Overtaken(UsageError):
 
 class _Withdrawn(UsageError):
     """Nobody waits for the order any more."""
-
-
-@dataclass(frozen=True)
-class Order:
-    outcome: Future[None]
-    recipe: int | None
-    """None: the one in force."""
-    model_digest: str | None = None
-    """The model that it must be."""
-    back: bool = False
-    """To the version before."""
 
 
 class ChangeOver:
@@ -88,7 +78,7 @@ class ChangeOver:
         self._closed = False
         self._loaded: Loaded | None = None
         self._warm = WarmRecipes(config.warm_recipes)
-        self._order: Future[None] | None = None
+        self._order: Order | None = None
         """The one being carried out."""
         self._build: EngineBuild | None = None
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
@@ -129,11 +119,11 @@ class ChangeOver:
 
         One that could be cancelled does not take place any more, however far its engine was.
         """
-        return self._ordered(Order(Future(), recipe, model_digest))
+        return self._ordered(Order(recipe, model_digest))
 
     def order_back(self, recipe: int | None = None) -> Future[None]:
         """The version before, of the recipe in force or of another one. As `order` otherwise."""
-        return self._ordered(Order(Future(), recipe, back=True))
+        return self._ordered(Order(recipe, back=True))
 
     def _ordered(self, order: Order) -> Future[None]:
         self._orders.put(order)
@@ -158,27 +148,27 @@ class ChangeOver:
 
     def refuse_orders(self, why: str) -> None:
         while (order := self._next_order()) is not None:
-            _refuse(order.outcome, UsageError(why))
+            order.refuse(UsageError(why))
 
     def _work_off_orders(self, tell: Callable[..., None]) -> None:
         while (order := self._next_order()) is not None:
             number = self.recipe.id if order.recipe is None else order.recipe
-            self._order = order.outcome
+            self._order = order
             try:
                 self._change_to(number, order, tell)
             except DeviceLost as error:
-                _refuse(self._order, error)
+                order.refuse(error)
                 raise
             except SadError as error:
                 tell("recipe_refused", "error", f"recipe {number} is not loaded, {self.recipe.id} stays: {error}")
-                _refuse(self._order, error)
+                order.refuse(error)
             except BaseException as error:
-                _refuse(self._order, error)
+                order.refuse(error)
                 raise
             else:
                 digest = self.recipe.digest
                 tell("recipe_loaded", "info", f"recipe {number} is in force", recipe=number, model_digest=digest)
-                self._order.set_result(None)
+                order.outcome.set_result(None)
             finally:
                 self._order = None
 
@@ -191,6 +181,8 @@ class ChangeOver:
 
     def _change_to(self, number: int, order: Order, tell: Callable[..., None]) -> None:
         self._check_wanted()
+        if order.back and number == 0:
+            raise UsageError("the bundle in force was named with --bundle; only recipes of the station's file go back")
         if number not in self._config.recipes:
             known = ", ".join(str(known) for known in sorted(self._config.recipes)) or "none"
             raise UsageError(f"this station has no recipe {number}; its recipes: {known}")
@@ -221,25 +213,15 @@ class ChangeOver:
 
     def _took_force(self, tell: Callable[..., None], version: Version | None = None) -> None:
         """Keeps the version that judges from now on. `version`: what was rolled back to just now."""
-        recipe = self.recipe
-        if self._versions is None or recipe.id not in self._config.recipes:
+        if self._versions is None or self.recipe.id not in self._config.recipes:
             return
-        pinned = self._versions.pinned(recipe.id)
-        if version is not None:
-            self._versions.pin(recipe.id, version, tell)
-            pinned = version
-        elif not recipe.rolled_back:
-            self._versions.took_force(recipe, tell)
-        if recipe.rolled_back:
-            since = f", in force last since {pinned.since}" if pinned is not None else ""
-            text = f"recipe {recipe.id} is rolled back to model {recipe.digest}{since}, until it is ordered anew"
-            tell("rolled_back", "warning", text, recipe=recipe.id, model_digest=recipe.digest)
-        elif pinned is not None:
-            text = f"recipe {recipe.id} is rolled back no more: {recipe.bundle.path} is in force"
-            tell("rollback_ended", "warning", text, recipe=recipe.id, model_digest=recipe.digest)
+        if self.recipe.rolled_back:
+            self._versions.went_back(self.recipe, version, tell)
+        else:
+            self._versions.took_force(self.recipe, tell)
 
     def _warm_up(self, tell: Callable[..., None]) -> None:
-        """Opens other recipes, as many as may stay warm. What does not work out is not needed yet, so it is told only."""
+        """Opens other recipes, as many as may stay warm. One that does not open is told of, and not needed yet."""
         others = [number for number in sorted(self._config.recipes) if number != self.recipe.id]
         for number in others[: self._config.warm_recipes]:
             if self._stop.is_set():
@@ -254,6 +236,7 @@ class ChangeOver:
                     engines, threads = self._config.engines, self._config.threads
                     backend = stack.enter_context(opened(recipe, threads=threads, engines=engines)).backend
                     self._warm.keep(Loaded(recipe, backend, stack.pop_all()))
+                log.info("recipe %d is warm", number)
             except EngineMissing as error:
                 log.info("recipe %d is not warm: %s", number, error)
             except DeviceLost:
@@ -296,7 +279,9 @@ class ChangeOver:
         except SadError as error:
             if old is not None:
                 self._build = self._building(*old, tell)
-            elif self._loaded is not None or not isinstance(error, _Overtaken):  # a station that starts may come back to it
+            elif self._loaded is not None or not isinstance(
+                error, _Overtaken
+            ):  # a station that starts may come back to it
                 self._give_up_build()
             raise
         self._give_up_build()
@@ -320,7 +305,7 @@ class ChangeOver:
             try:
                 if self._open(stand_in, fast_enough):
                     break
-            except (_Withdrawn, CameraError):
+            except (_Withdrawn, CameraError, DataError):
                 raise
             except SadError as error:
                 why = str(error)
@@ -406,16 +391,5 @@ class ChangeOver:
     def _check_wanted(self, *, last: bool = False) -> None:
         """Raises _Withdrawn when the order was. After the `last` time it cannot be any more."""
         order = self._order
-        if order is not None and (order.cancelled() or (last and not _begun(order))):
+        if order is not None and (order.outcome.cancelled() or (last and not order.begun())):
             raise _Withdrawn("the order was withdrawn before its engine was ready")
-
-
-def _begun(order: Future[None]) -> bool:
-    """From now on it cannot be withdrawn. False when it was."""
-    return not order.cancelled() and (order.running() or order.set_running_or_notify_cancel())
-
-
-def _refuse(order: Future[None], why: BaseException) -> None:
-    """Tells who ordered it, if he still waits."""
-    if _begun(order):
-        order.set_exception(why)

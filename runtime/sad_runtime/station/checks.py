@@ -9,11 +9,11 @@ import errno
 import importlib.util
 import os
 import socket
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
-from sad_runtime.cameras.base import EndOfStream
+from sad_runtime.cameras.base import EndOfStream, Setting
 from sad_runtime.cameras.table import raw_camera_for
 from sad_runtime.errors import DataError, MissingExtra, UsageError
 from sad_runtime.ops.host_port import host_and_port
@@ -38,7 +38,7 @@ def check_all(selection: Selection) -> list[str]:
             recipes.append(recipe_from(number, wanted, config, selection.folder.thresholds))
     picture = _picture(config)
     for recipe in recipes:
-        _check_roi(recipe, picture, config)
+        _check_roi(recipe, picture if picture is not None else _picture_of(recipe.camera), config)
     check_state(selection.folder)
     if config.metrics.address is not None and importlib.util.find_spec("prometheus_client") is None:
         raise MissingExtra("prometheus-client", "metrics", "metrics.address")
@@ -94,15 +94,20 @@ def check_free(what: str, host: str, port: int) -> None:
 
 
 def _picture(config: StationConfig) -> Picture | None:
-    """The first of a folder, file or rendered series; from a camera's settings one of that size; else None."""
-    uri, settings = config.camera.uri, config.camera.settings
-    if uri is not None and device_of(uri) is None:
-        try:
-            with raw_camera_for(uri, settings) as camera:
-                frame = camera.grab(FIRST_PICTURE_S)
-        except EndOfStream:
-            return None
-        return frame.picture if frame is not None else None
+    """The first of a folder, file or rendered series; None of a camera."""
+    uri = config.camera.uri
+    if uri is None or device_of(uri) is not None:
+        return None
+    try:
+        with raw_camera_for(uri, config.camera.settings) as camera:
+            frame = camera.grab(FIRST_PICTURE_S)
+    except EndOfStream:
+        return None
+    return frame.picture if frame is not None else None
+
+
+def _picture_of(settings: Mapping[str, Setting]) -> Picture | None:
+    """Of the size that a camera is set to, where it is."""
     width, height = settings.get("width_px"), settings.get("height_px")
     if isinstance(width, (int, float)) and isinstance(height, (int, float)) and width >= 1 and height >= 1:
         return np.zeros((int(height), int(width)), np.uint8)

@@ -1,16 +1,15 @@
 """What the command socket asks for, turned into what the station does. Called in the feed's command thread.
 
 Every trigger that is understood gets a decision, also one that is refused. The reply to `recipe` and `rollback` comes
-when the change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online. A change-over
-that was answered with "no" for want of time does not take place later.
+when the change-over is through; commands sent meanwhile wait, and triggers among them are answered as not online. A
+change-over that was answered with "no" for want of time does not take place later.
 """
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from sad_runtime.errors import SadError

@@ -90,9 +90,7 @@ class Station:
         self._tell = self.equipment.happenings.tell
         self._scene = SceneCare(config.scene, self._tell)
         seen = config.camera
-        self._sight = Sight(
-            camera, seen.silent_after_s, seen.expect, settings=recipe.camera, camera_with=camera_with
-        )
+        self._sight = Sight(camera, seen.silent_after_s, seen.expect, settings=recipe.camera, camera_with=camera_with)
         self._resync = threading.Event()
         self._name, self._limit = config.station, limit
         self._staged = config.inject
@@ -363,7 +361,7 @@ class Station:
             self._to_work()
 
     def _change_over(self) -> None:
-        """Pictures that come meanwhile are answered as not online, for a new version is swapped in with the line running."""
+        """The line may be running, for a new version: pictures that come meanwhile are answered as not online."""
         told_from_ns = None if self.standing.paused else time.monotonic_ns()
         self.standing.enter(State.PREOPERATIONAL)
         self.intake.refuse_waiting(Reason.NOT_ONLINE)
@@ -390,7 +388,7 @@ class Station:
         self._tell_camera()
 
     def _prepare_camera(self, recipe: Recipe) -> None:
-        """For a recipe that is about to come in force. Raises SadError where the two do not fit: nothing changes then."""
+        """For a recipe about to come in force. Raises SadError where the two do not fit: nothing changes then."""
         before = self._sight.settings
         anew = self._sight.lock_to(recipe.camera)
         try:

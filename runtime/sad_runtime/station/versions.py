@@ -98,6 +98,21 @@ class Versions:
         kept = self._kept(recipe, content, found, tell)
         self._save(recipe.id, RecipeVersions(versions=[*others, *([kept] if kept else [])][-KEPT:]), tell)
         self._sweep()
+        if of.pinned is not None:
+            text = f"recipe {recipe.id} is rolled back no more: {recipe.bundle.path} is in force"
+            tell("rollback_ended", "warning", text, recipe=recipe.id, model_digest=recipe.digest)
+
+    def went_back(self, recipe: Recipe, version: Version | None, tell: Callable[..., None]) -> None:
+        """`recipe` judges from now on by `version`, until its own file is ordered; None: by the one that it was rolled
+        back to before a restart."""
+        of = self._record.recipes.get(recipe.id, RecipeVersions())
+        if version is not None:
+            self._save(recipe.id, of.model_copy(update={"pinned": version.file}), tell)
+        else:
+            version = next((kept for kept in of.versions if kept.file == of.pinned), None)
+        since = f", which came in force on {version.since}" if version is not None else ""
+        text = f"recipe {recipe.id} is rolled back to model {recipe.digest}{since}, until it is ordered anew"
+        tell("rolled_back", "warning", text, recipe=recipe.id, model_digest=recipe.digest)
 
     def before(self, number: int, in_force: Bundle | None) -> Version:
         """What was in force before. `in_force`: the recipe's bundle, where it is the one that judges now; otherwise
@@ -121,18 +136,7 @@ class Versions:
     def path(self, version: Version) -> Path:
         return self._folder.bundles / f"{version.file}.sad"
 
-    def pin(self, number: int, version: Version, tell: Callable[..., None]) -> None:
-        """The recipe stays rolled back to `version` until its own file is asked for again."""
-        of = self._record.recipes[number]
-        self._save(number, of.model_copy(update={"pinned": version.file}), tell)
-
-    def pinned(self, number: int) -> Version | None:
-        of = self._record.recipes.get(number, RecipeVersions())
-        return next((version for version in of.versions if version.file == of.pinned), None)
-
-    def _kept(
-        self, recipe: Recipe, content: str, found: Version | None, tell: Callable[..., None]
-    ) -> Version | None:
+    def _kept(self, recipe: Recipe, content: str, found: Version | None, tell: Callable[..., None]) -> Version | None:
         """The version with its file in the folder; None where that cannot be written."""
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         if found is not None and self.path(found).is_file():
