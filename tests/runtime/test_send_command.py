@@ -46,11 +46,16 @@ def digest(path: Path) -> str:
 
 
 @pytest.fixture
-def stand(tmp_path: Path, bundles: dict[int, Path]) -> Iterator[Stand]:
+def camera() -> ScriptedCamera:
+    return ScriptedCamera()
+
+
+@pytest.fixture
+def stand(tmp_path: Path, bundles: dict[int, Path], camera: ScriptedCamera) -> Iterator[Stand]:
     """Its command socket is where a station puts it by itself."""
     recipes: dict[int, Any] = {number: {"bundle": str(path)} for number, path in bundles.items()}
     settings: dict[str, Any] = {"recipes": recipes, "active_recipe": 1, "feed": {"commands": ""}}
-    with station(tmp_path, None, ScriptedCamera(), trigger={"mode": "software"}, **settings) as made:
+    with station(tmp_path, None, camera, trigger={"mode": "software"}, **settings) as made:
         made.state("Ready")
         yield made
 
@@ -83,7 +88,7 @@ def test_a_recipe_is_rolled_back_in_one_command(
     assert say("rollback", 1, *where) == (0, f"recipe 1 is in force, model {old}\n", "")
 
 
-def test_the_other_orders_reach_the_station(stand: Stand, tmp_path: Path, say: Said) -> None:
+def test_the_other_orders_reach_the_station(stand: Stand, camera: ScriptedCamera, tmp_path: Path, say: Said) -> None:
     where = ("--state", tmp_path / "state", "--station", "line1")
     assert say("pause", *where)[:2] == (0, "paused\n")
     stand.state("Halted")
@@ -91,8 +96,6 @@ def test_the_other_orders_reach_the_station(stand: Stand, tmp_path: Path, say: S
     assert say("resume", *where)[:2] == (0, "resumed\n")
     stand.state("Ready")
     assert say("trigger", "--part-id", 8, "--deadline", 5000, "--encoder", -3, *where)[0] == 0
-    camera = stand.station._sight.camera
-    assert isinstance(camera, ScriptedCamera)
     camera.put(good_picture())
     stand.decided(2)
     assert [(d.part_id, d.encoder, d.deadline_ms) for d in stand.decisions][-1] == (8, -3, 5000)

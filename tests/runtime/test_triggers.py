@@ -228,7 +228,9 @@ def test_triggers_sent_during_a_change_over_are_not_judged_by_a_later_picture(
 
     recipes = {1: {"bundle": str(unproved)}}
     camera = ScriptedCamera()
-    with station(tmp_path, unproved, camera, backend="misbehaving", recipes=recipes, **SOFTWARE) as stand:
+    with station(
+        tmp_path, unproved, camera, backend="misbehaving", recipes=recipes, warm_recipes=0, **SOFTWARE
+    ) as stand:
         stand.state("Ready")
         monkeypatch.setattr(Misbehaving, "opening_s", 0.4)
         context = zmq.Context()

@@ -54,6 +54,10 @@ class Answers:
         self._require_records = require_records
         self._lock = threading.Lock()
 
+    def of_camera(self, digest: str) -> None:
+        """What decisions say of the camera from now on."""
+        self.camera = digest
+
     def answer(self, part: Part, finding: Finding) -> Decision | None:
         """Publishes the decision on `part` and returns it; None when the part already has one."""
         with self._lock:

@@ -61,7 +61,7 @@ class Orders:
         elif command.op in ("pause", "resume"):
             station.standing.paused = command.op == "pause"
         elif command.op == "resync":
-            station.resync()
+            station.supply.resync()
         return None
 
     def _trigger(self, command: Command) -> str | None:

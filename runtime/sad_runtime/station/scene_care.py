@@ -30,7 +30,7 @@ class SceneCare:
         self._frozen = Frozen(config.frozen_after if config.enabled else 0)
         self._watch = SceneWatch()
         self._drift = DriftWatch(ScoreDrift(0, 0), None)
-        self.frozen_in_a_row = 0
+        self._frozen_in_a_row = 0
 
     def begin(self, recipe: Recipe) -> None:
         """With a recipe that has come in force: what was wrong with another scene says nothing of this one."""
@@ -40,14 +40,17 @@ class SceneCare:
     def is_frozen(self, picture: Picture) -> bool:
         """`picture` as a live camera gave it. True where it is the one before once more."""
         frozen = self._frozen.saw(picture)
-        self.frozen_in_a_row = self.frozen_in_a_row + 1 if frozen else 0
+        self._frozen_in_a_row = self._frozen_in_a_row + 1 if frozen else 0
         if frozen:
             self._tell(self._watch.fault(Reason.FROZEN, "the camera gives the same picture again and again"))
         return frozen
 
-    @property
     def camera_hangs(self) -> bool:
-        return self.frozen_in_a_row >= REOPEN_AFTER
+        """True once for every so many equal pictures in a row."""
+        hangs = self._frozen_in_a_row >= REOPEN_AFTER
+        if hangs:
+            self._frozen_in_a_row = 0
+        return hangs
 
     def refused(self, fault: SceneFault) -> Reason:
         """The model was not asked."""
