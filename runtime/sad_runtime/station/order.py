@@ -5,6 +5,16 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from sad_runtime.errors import UsageError
+
+
+class Overtaken(UsageError):
+    """A newer order ends the wait for an engine."""
+
+
+class Withdrawn(UsageError):
+    """Nobody waits for the order any more."""
+
 
 @dataclass(frozen=True)
 class Order:
