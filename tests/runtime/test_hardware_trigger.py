@@ -13,7 +13,7 @@ from sad_runtime.errors import CameraError, ConfigError
 from stations import ScriptedCamera, Stand, station, station_config
 
 HARDWARE = {"mode": "hardware", "deadline_ms": 400}
-ANNOUNCED = HARDWARE | {"announced": True, "announce_within_ms": 150}
+ANNOUNCED = HARDWARE | {"announced": True, "announce_within_ms": 150, "picture_within_ms": 300}
 
 
 def frame(number: int) -> Frame:
@@ -86,7 +86,7 @@ def test_a_lost_pulse_is_invalid_and_nothing_is_judged_until_resync(tmp_path: Pa
         assert (reply.ok, reply.error) == (False, "mismatch")
         scripted.put(frame(1))
         stand.decided(4)
-        assert stand.verdicts == ["PASS ok", "INVALID late", "INVALID mismatch", "INVALID mismatch"]
+        assert stand.verdicts == ["PASS ok", "INVALID mismatch", "INVALID mismatch", "INVALID mismatch"]
         assert stand.command("resync").ok
         stand.state("ContinuousExecution")
         announce(stand, scripted, 4, 2)
@@ -142,3 +142,39 @@ def test_without_announcements_a_trigger_command_is_refused(tmp_path: Path, tiny
 def test_announcements_go_with_the_hardware_trigger_only() -> None:
     with pytest.raises(ConfigError, match="announced goes with mode hardware"):
         station_config(trigger={"mode": "free", "announced": True})
+
+
+def test_one_lost_pulse_on_a_fast_line_never_gives_a_part_the_picture_of_the_next(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """The deadline is longer than the time between two parts, so no deadline tells of it."""
+    scripted = camera()
+    trigger = ANNOUNCED | {"deadline_ms": 5000, "announce_within_ms": 50, "picture_within_ms": 100}
+    with station(tmp_path, tiny_bundle, scripted, trigger=trigger) as stand:
+        stand.state("ContinuousExecution")
+        announce(stand, scripted, 1, 0)
+        stand.decided(1)
+        announce(stand, scripted, 2)  # the barrier did not fire
+        time.sleep(0.25)
+        announced = [stand.command("trigger", part_id=3)]
+        scripted.put(frame(1))
+        stand.decided(4)
+    assert not announced[0].ok
+    assert stand.verdicts[0] == "PASS ok"
+    assert all(verdict == "INVALID mismatch" for verdict in stand.verdicts[1:])
+
+
+def test_a_picture_that_falls_into_a_change_over_is_a_part_all_the_same(tmp_path: Path, tiny_bundle: Path) -> None:
+    scripted = camera()
+    recipes = {1: {"bundle": str(tiny_bundle)}}
+    changes = {"trigger": HARDWARE, "recipes": recipes, "active_recipe": 1}
+    with station(tmp_path, None, scripted, **changes) as stand:
+        stand.state("ContinuousExecution")
+        scripted.put(frame(0))
+        stand.decided(1)
+        first = frame(1)  # taken before the change-over, read after it
+        assert stand.command("recipe", recipe=1).ok
+        stand.state("ContinuousExecution")
+        scripted.put(first, frame(2))
+        stand.decided(3)
+    assert stand.verdicts == ["PASS ok", "INVALID not_online", "PASS ok"]

@@ -1,7 +1,7 @@
 """Cameras of Video4Linux, through OpenCV: `0`, `/dev/video0`, `/dev/v4l/by-id/...`.
 
 Prefer the name by id: an index changes when a plug is moved, and the wrong camera gives the wrong verdict. Reading
-blocks, so the station gets this camera drained (see drain.py). Settings are applied, then read back.
+blocks, so a process of its own does it (grabber/). Settings are applied, then read back.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ class TriggerConfig(Strict):
     interval_ms: int | None = Field(default=None, ge=1, le=3_600_000)
     queue: int = Field(default=8, ge=1, le=64)
     announced: bool = False
-    announce_within_ms: int = Field(default=200, ge=1, le=60_000)
+    announce_within_ms: int = Field(default=100, ge=1, le=60_000)
+    picture_within_ms: int = Field(default=200, ge=1, le=60_000)
 
     @model_validator(mode="after")
     def _interval_has_a_length(self) -> TriggerConfig:

@@ -48,11 +48,13 @@ class HardwareParts:
         self._without_part(self.pairing, frame, intake)
         return None
 
-    def begin_anew(self) -> None:
-        """Numbers and pictures of before do not count: the camera was opened again, or the line stood."""
-        self._last_id, self._waiting = None, None
-        if self.pairing is not None:
-            self.pairing.begin_anew()
+    def begin(self, *, reopened: bool) -> None:
+        """Pictures of before do not count, nor do numbers where the camera was opened again."""
+        self._waiting = None
+        if reopened:
+            self._last_id = None
+            if self.pairing is not None:
+                self.pairing.begin_anew()
 
     def _own_part(self, frame: Frame, intake: Intake) -> Part:
         lost = 0 if self._last_id is None else frame.frame_id - self._last_id - 1

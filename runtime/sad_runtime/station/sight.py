@@ -10,8 +10,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from sad_runtime.cameras.base import Camera, Frame, Setting
-from sad_runtime.errors import CameraError, SadError
+from sad_runtime.cameras.base import Camera, EndOfStream, Frame, Setting
+from sad_runtime.errors import CameraError, DeviceLost, SadError
 from sad_runtime.station.ticking import ticking
 
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -42,10 +42,15 @@ class Sight:
         self.camera = camera
         self.settings = dict(settings or {})
         self._camera_with = camera_with
-        self._silent_after_s = silent_after_s or camera.silent_after_s
+        self._configured_s = silent_after_s
         self._expect = dict(expect or {})
         self._seen_s = time.monotonic()
         self._shape: tuple[int, ...] | None = None
+
+    @property
+    def _silent_after_s(self) -> float | None:
+        """The camera may know better once it is open: with a trigger it keeps silent."""
+        return self._configured_s or self.camera.silent_after_s
 
     def open(self) -> None:
         """Raises CameraError also for another camera than expected, or than the one that was opened first."""
@@ -154,7 +159,9 @@ class Sight:
                     self.open()
                     if self._good_frames():
                         return True
-            except CameraError as error:
+            except DeviceLost:
+                raise
+            except (SadError, EndOfStream) as error:  # a pipeline or a share that is away for now, too
                 if str(error) != told:
                     told = str(error)
                     tell(told)

@@ -22,6 +22,8 @@ from sad_runtime.station.ticking import TICK_S
 from sad_runtime.station.triggers import TriggerQueue
 from sad_runtime.verdict import Reason, State
 
+RESYNC_S = 1.0
+
 
 class Supply:
     """`next_part` until `ended`. The loop begins each stretch of work with `begin`."""
@@ -45,9 +47,10 @@ class Supply:
         self._trigger, self._care, self._standing = trigger, care, standing
         self._deadline_ms, self._saw_frame, self._tell = deadline_ms, saw_frame, tell
         self._queue = TriggerQueue(trigger.queue)
-        self._pairing = Pairing(trigger.queue) if trigger.announced else None
+        within = {"announce_within_ms": trigger.announce_within_ms, "picture_within_ms": trigger.picture_within_ms}
+        self._pairing = Pairing(trigger.queue, **within) if trigger.announced else None
         self._hardware = HardwareParts(self._pairing, trigger.announce_within_ms, deadline_ms)
-        self._resync = threading.Event()
+        self._resync, self._in_step = threading.Event(), threading.Event()
         self._since_ns, self._told_from_ns = 0, 0
 
     @property
@@ -55,14 +58,18 @@ class Supply:
         """Where triggers wait for their picture."""
         return self._queue if self._pairing is None else self._pairing
 
-    def begin(self, told_from_ns: int | None = None) -> None:
+    def begin(self, told_from_ns: int | None = None, *, reopened: bool = False) -> None:
         """Into the state of an idle or a running line; pictures taken before this moment do not count.
 
         In free run those taken since `told_from_ns` are answered all the same, as not online.
         """
         self._since_ns = time.monotonic_ns()
-        self._hardware.begin_anew()
+        self._hardware.begin(reopened=reopened)
         self._told_from_ns = self._since_ns if told_from_ns is None else told_from_ns
+        if self._pairing is not None and self._pairing.out_of_step:
+            self._standing.fault = Reason.MISMATCH
+            self._standing.enter(State.ERROR)
+            return
         idle = self._trigger.mode is TriggerMode.SOFTWARE
         self._standing.enter(State.READY if idle else State.CONTINUOUS_EXECUTION)
 
@@ -77,15 +84,21 @@ class Supply:
         return self._triggered_part()
 
     def resync(self) -> None:
-        """From the command thread: what waits is refused, and from now on parts and pictures are counted anew."""
+        """From the command thread: what waits is refused, and from now on parts and pictures are counted anew.
+
+        Returns once the loop has done it; while the line does not run, it is done when it runs again.
+        """
+        self._tell("resync", "info", "resync by command: what waited is refused, parts and pictures are counted anew")
         self.intake.refuse_waiting(Reason.NOT_ONLINE)
-        self._tell("resync", "info", "resync by command: triggers that waited are refused")
+        self._in_step.clear()
         self._resync.set()
+        if not self._standing.paused:
+            self._in_step.wait(RESYNC_S)
 
     def lost(self, why: str, waiting: Part | None = None) -> None:
         """The camera is. Returns when it is back, or when the station is to stop."""
         if self._care.lost(why, waiting, self.intake):
-            self.begin()
+            self.begin(reopened=True)
 
     def _free_part(self) -> Part | None:
         """The next picture as a part. It starts at its capture."""
@@ -110,8 +123,9 @@ class Supply:
             self._standing.enter(State.SINGLE_EXECUTION)
         part.latency_ms["wait"] = part.age_ms()
         part.stage = Stage.GRABBING
-        if self._care.sight.fires:
-            self._fire(part)
+        fired = self._care.sight.fires
+        if fired and not self._fired(part):
+            return None
         while not part.answered:
             self._standing.tick()
             frame = self._grab(TICK_S, part)
@@ -123,12 +137,17 @@ class Supply:
                 part.frame, part.stage = frame, Stage.INSPECTING
                 part.latency_ms["grab"] = part.age_ms() - part.latency_ms["wait"]
                 return part
+        if fired and self._standing.online and not self.ended:
+            # What was fired may still come, and be taken for the next part's; opening the camera anew empties it.
+            self.lost(f"camera {self._care.camera.uri}: fired, and no picture came by the deadline")
         return None
 
     def _hardware_part(self) -> Part | None:
-        part = self._hardware.next_part(self._grab_since, self.intake)
         pairing = self._pairing
-        if pairing is not None and pairing.out_of_step and self._standing.state is not State.ERROR:
+        if pairing is None:
+            return self._own_hardware_part()
+        part = self._hardware.next_part(self._grab_since, self.intake)
+        if pairing.out_of_step and self._standing.state is not State.ERROR:
             self._standing.fault = Reason.MISMATCH
             self._standing.enter(State.ERROR)
             why = f"parts and pictures are out of step: {pairing.out_of_step}. Clear the line, then send resync"
@@ -136,21 +155,35 @@ class Supply:
             self.intake.refuse_waiting(Reason.MISMATCH)
         return part
 
+    def _own_hardware_part(self) -> Part | None:
+        part = self._hardware.next_part(self._grab, self.intake)
+        if part is not None and part.started_ns < self._since_ns:
+            self.intake.refuse(part, Reason.NOT_ONLINE)
+            return None
+        return part
+
     def _into_step(self) -> None:
         self._resync.clear()
         if self._pairing is not None:
+            self.intake.refuse_waiting(Reason.NOT_ONLINE)
             self._pairing.resync()
-        if self._standing.state is State.ERROR:
             self.begin()
+        self._in_step.set()
 
-    def _fire(self, part: Part) -> None:
+    def _fired(self, part: Part) -> bool:
+        """False where the camera refused, and is opened again."""
         try:
             self._care.camera.trigger()
         except CameraError as error:
             self.lost(str(error), part)
+            return False
+        return True
 
     def _grab_since(self, timeout_s: float) -> Frame | None:
+        """A picture of before is dropped."""
         frame = self._grab(timeout_s)
+        if frame is not None and self._pairing is not None:
+            self._pairing.saw(frame)
         return None if frame is None or frame.mono_ns < self._since_ns else frame
 
     def _grab(self, timeout_s: float, waiting: Part | None = None) -> Frame | None:

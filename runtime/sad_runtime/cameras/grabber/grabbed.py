@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ CHILD = "sad_runtime.cameras.grabber.grabbing"
 OPEN_S = 20.0
 """What opening may take: the slowest network cameras need some seconds, and Python itself half a second."""
 CLOSE_S = 3.0
+HANGS_S = 10.0
+"""Without a word for so long its driver hangs. Network cameras may block for some seconds in a single call."""
 MOST_LENT = 3
 SPARE = 3
 """Slots beyond those lent and waiting: one being written, one just handed over, one on its way back."""
@@ -61,7 +64,8 @@ class Grabbed(Camera):
         self.close()
         child = _Child(self._order(), self._waiting)
         try:
-            self.facts = child.facts()
+            opened = child.opened()
+            self.facts, self.silent_after_s = opened.facts, opened.silent_after_s
         except BaseException:
             child.end()
             raise
@@ -105,7 +109,8 @@ class _Child(threading.Thread):
         self._uri, self._waiting = order.uri, waiting
         self._changed = threading.Condition()
         self._frames: deque[Taken] = deque()
-        self._facts: dict[str, str] | None = None
+        self._opened: Opened | None = None
+        self._heard_s = time.monotonic()
         self._end: Exception | None = None
         self._ring: Ring | None = None
         self._number = 0
@@ -113,20 +118,26 @@ class _Child(threading.Thread):
         self.process, self.link = _started(order)
         self.start()
 
-    def facts(self) -> dict[str, str]:
-        """Of the camera once it is open. Raises what opening raised, CameraError when that takes too long."""
+    def opened(self) -> Opened:
+        """Once the camera is. Raises what opening raised, CameraError when that takes too long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._facts is not None or self._end is not None, OPEN_S)
-            if self._facts is not None:
-                return self._facts
+            self._changed.wait_for(lambda: self._opened is not None or self._end is not None, OPEN_S)
+            if self._opened is not None:
+                return self._opened
             raise self._end or CameraError(f"camera {self._uri}: does not open within {OPEN_S:.0f} s")
 
     def run(self) -> None:
-        while (heard := self.link.hear()) is not None:
-            said, fd = heard
+        try:
+            while (heard := self.link.hear()) is not None:
+                said, fd = heard
+                with self._changed:
+                    self._heard_s = time.monotonic()
+                    self._take_in(said, fd)
+                    self._changed.notify_all()
+        except Exception as error:
+            log.exception("camera %s", self._uri)
             with self._changed:
-                self._take_in(said, fd)
-                self._changed.notify_all()
+                self._end = self._end or CameraError(f"camera {self._uri}: its process cannot be understood ({error})")
         with self._changed:
             self._end = self._end or CameraError(
                 f"camera {self._uri}: its process ended (killed, or the driver crashed)"
@@ -136,16 +147,17 @@ class _Child(threading.Thread):
     def _take_in(self, said: object, fd: int | None) -> None:
         if isinstance(said, Taken):
             self._frames.append(said)
-            if self._waiting == 1:
-                while len(self._frames) > 1:
-                    self._give_back(self._frames.popleft())
-        elif isinstance(said, RingMade) and fd is not None:
+            while len(self._frames) > self._waiting:
+                self._give_back(self._frames.popleft())
+        elif isinstance(said, RingMade):
+            if fd is None:
+                raise OSError("no memory came with its ring; are too many files open?")
             if self._ring is not None:
                 self._ring.close()
             self._number, self._lent = said.number, set()
             self._ring = Ring(fd, Shape(said.slots, said.slot_bytes), writable=False)
         elif isinstance(said, Opened):
-            self._facts = said.facts
+            self._opened = said
         elif isinstance(said, Ended):
             self._end = _error_from(said)
 
@@ -155,6 +167,8 @@ class _Child(threading.Thread):
             if not self._frames:
                 if self._end is not None:
                     raise self._end
+                if time.monotonic() - self._heard_s > HANGS_S:
+                    raise CameraError(f"camera {self._uri}: its driver hangs")
                 return None
             taken = self._frames.popleft()
             return Frame(
@@ -197,8 +211,7 @@ class _Child(threading.Thread):
             hung = self.process.wait(CLOSE_S) == HUNG
         except subprocess.TimeoutExpired:
             hung = True
-            self.process.kill()
-            self.process.wait()
+            self._kill()
         if hung:
             log.warning("camera %s: the driver hangs; its process was ended", self._uri)
         self.link.hang_up()
@@ -206,6 +219,14 @@ class _Child(threading.Thread):
         self.link.close()
         if self._ring is not None:
             self._ring.close()
+
+    def _kill(self) -> None:
+        """One that waits inside the kernel does not die of it, and is left behind: the station goes on."""
+        self.process.kill()
+        try:
+            self.process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            log.error("camera %s: its process %d does not end, and is left behind", self._uri, self.process.pid)
 
 
 def _started(order: GrabberOrder) -> tuple[subprocess.Popen[bytes], Link]:

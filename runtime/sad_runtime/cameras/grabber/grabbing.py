@@ -17,7 +17,7 @@ import threading
 from collections import deque
 
 from sad_runtime.cameras.base import Camera, EndOfStream, Frame
-from sad_runtime.cameras.grabber.link import Close, Ended, Free, Link, Opened, RingMade, Taken, Trigger
+from sad_runtime.cameras.grabber.link import Alive, Close, Ended, Free, Link, Opened, RingMade, Taken, Trigger
 from sad_runtime.cameras.grabber.order import HUNG, GrabberOrder
 from sad_runtime.cameras.grabber.ring import Ring, shape_for
 from sad_runtime.errors import SadError
@@ -26,6 +26,7 @@ from sad_runtime.faults.schedule import Schedule
 
 log = logging.getLogger("sad.grabber")
 SLICE_S = 0.2
+LONGEST_TEXT = 4000
 LAST_WORDS_S = 1.0
 PR_SET_PDEATHSIG = 1
 
@@ -53,31 +54,35 @@ class Grabber:
     def __init__(self, link: Link, camera: Camera, slots: int) -> None:
         self._link, self._camera, self._slots = link, camera, slots
         self._ring: Ring | None = None
-        self._number = 0
-        self._free: deque[int] = deque()
+        self._lot: tuple[int, deque[int]] = (0, deque())
+        """Number of the ring and its free slots: replaced at once, since another thread gives slots back."""
         self._stopping = threading.Event()
 
     def run(self) -> None:
         try:
             with self._camera:
-                self._link.say(Opened(dict(self._camera.facts)))
+                self._link.say(Opened(dict(self._camera.facts), self._camera.silent_after_s))
                 while not self._stopping.is_set():
                     frame = self._camera.grab(SLICE_S)
                     if frame is not None:
                         self._hand_over(frame)
+                    else:
+                        self._link.say(Alive())
         except (SadError, EndOfStream) as end:
-            self._link.say(Ended(type(end).__name__, str(end)))
+            self._link.say(Ended(type(end).__name__, str(end)[:LONGEST_TEXT]))
         except Exception as error:  # the edge of the process: whatever the driver raised, the camera is lost
             log.exception("camera %s", self._camera.uri)
-            self._link.say(Ended("CameraError", f"camera {self._camera.uri}: {type(error).__name__}: {error}"))
+            text = f"camera {self._camera.uri}: {type(error).__name__}: {error}"
+            self._link.say(Ended("CameraError", text[:LONGEST_TEXT]))
 
     def listen(self) -> None:
         while (heard := self._link.hear()) is not None:
             said, _ = heard
-            if isinstance(said, Free) and said.ring == self._number:
-                self._free.append(said.slot)
+            number, free = self._lot
+            if isinstance(said, Free) and said.ring == number:
+                free.append(said.slot)
             elif isinstance(said, Trigger):
-                self._trigger()
+                threading.Thread(target=self._trigger, name="trigger", daemon=True).start()  # a driver may hold it
             elif isinstance(said, Close):
                 break
         self._stopping.set()
@@ -87,31 +92,40 @@ class Grabber:
     def _trigger(self) -> None:
         try:
             self._camera.trigger()
-        except SadError as error:
+        except Exception as error:  # noqa: BLE001  of whichever driver
             log.warning("%s", error)  # the part that waits for this picture gets its INVALID by its deadline
 
     def _hand_over(self, frame: Frame) -> None:
         picture = frame.picture
-        taken = Taken(frame.frame_id, frame.captured_ns, frame.mono_ns, frame.complete, frame.source, frame.grab_ms)
+        taken = Taken(
+            frame.frame_id,
+            frame.captured_ns,
+            frame.mono_ns,
+            frame.complete,
+            frame.source[:LONGEST_TEXT],
+            frame.grab_ms,
+        )
         if picture is None:
             self._link.say(taken)
             return
         ring = self._ring_for(picture.nbytes)
+        number, free = self._lot
         try:
-            slot = self._free.popleft()
+            slot = free.popleft()
         except IndexError:
+            self._link.say(Alive())
             return  # the station holds them all; the hole in frame_id tells it
         ring.write(slot, picture)
-        self._link.say(Taken(**{**vars(taken), "ring": self._number, "slot": slot, "shape": picture.shape}))
+        self._link.say(Taken(**{**vars(taken), "ring": number, "slot": slot, "shape": picture.shape}))
 
     def _ring_for(self, picture_bytes: int) -> Ring:
         if self._ring is None or picture_bytes > self._ring.shape.slot_bytes:
             if self._ring is not None:
                 self._ring.close()
             self._ring = Ring.made(shape_for(self._slots, picture_bytes))
-            self._number += 1
-            self._free = deque(range(self._slots))
-            self._link.say(RingMade(self._number, self._slots, self._ring.shape.slot_bytes), self._ring.fd)
+            number = self._lot[0] + 1
+            self._lot = (number, deque(range(self._slots)))
+            self._link.say(RingMade(number, self._slots, self._ring.shape.slot_bytes), self._ring.fd)
         return self._ring
 
 

@@ -21,6 +21,13 @@ MOST_BYTES = 64 * 1024
 @dataclass(frozen=True)
 class Opened:
     facts: dict[str, str] = field(default_factory=dict)
+    silent_after_s: float | None = None
+    """As the camera knows it now."""
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The thread that reads the camera is not held by its driver."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,9 @@ class Close:
     pass
 
 
-Said = Opened | RingMade | Taken | Ended | Free | Trigger | Close
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Opened, RingMade, Taken, Ended, Free, Trigger, Close)}
+Said = Opened | Alive | RingMade | Taken | Ended | Free | Trigger | Close
+MESSAGES = (Opened, Alive, RingMade, Taken, Ended, Free, Trigger, Close)
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in MESSAGES}
 
 
 class Link:
@@ -99,6 +107,8 @@ class Link:
         """The next message and the file descriptor that came with it; None at the end."""
         try:
             data, fds, _, _ = socket.recv_fds(self._end, MOST_BYTES, 1)
+        except ConnectionResetError:  # said once by Linux, before the last messages of one that left ours unread
+            return self.hear()
         except OSError:
             return None
         if not data:
