@@ -29,7 +29,7 @@ OURS = re.compile(r"((train|export|calibration)/sad_|(runtime|configs|tests|docs
 """A path in this repository; `train/good` is one in a user's folder of parts."""
 SCRIPTS = dict(re.findall(r'^(sad-[a-z]+) = "([\w.]+:\w+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
 DISTRIBUTION = "sad-inspection"
-COMMAND = re.compile(r"(?<![\w/.-])(sad-[a-z]+)((?:[^|;&`\n\\]|\\\n|&(?!&))*)")
+COMMAND = re.compile(r"(?<![\w/.-])(sad-[a-z]+)(?![a-z]|@|\.(?:service|target))((?:[^|;&`\n\\]|\\\n|&(?!&))*)")
 """A command and its arguments, to the end of the line or to whatever ends a command."""
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SELF = re.compile(r"make |pip |git |python3? -m venv|python3? -m build")

@@ -252,7 +252,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser(PROG, "Inspect what a camera sees, and publish a verdict on every part.", EXAMPLES)
     add = parser.add_argument
     what = parser.add_argument_group("what to inspect with what")
-    what.add_argument("--camera", metavar="URI", help="0, /dev/v4l/by-id/NAME, FILE.mp4, folder:PATH, demo:PART")
+    what.add_argument(
+        "--camera",
+        metavar="URI",
+        help="0, /dev/v4l/by-id/NAME, gige://SERIAL, FILE.mp4, demo:PART, ...; see --list-cameras",
+    )
     what.add_argument("--bundle", type=Path, metavar="FILE", help="the .sad file (default: the active recipe's)")
     what.add_argument(
         "--trust",

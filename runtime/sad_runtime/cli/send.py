@@ -46,7 +46,7 @@ DONE = {
     "ack": "noted",
     "pause": "paused",
     "resume": "resumed",
-    "resync": "triggers that waited are refused",
+    "resync": "triggers that waited are refused; parts and pictures are counted anew",
 }
 
 
