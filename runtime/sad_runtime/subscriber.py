@@ -255,7 +255,7 @@ class Subscriber:
         page = self._recovery.read()
         if page.error is None:
             self._ordering.fill(page)
-        else:
+        elif "cannot be read" not in page.error:  # that may pass; it is asked again while there is time
             self._ordering.give_up()
 
     def _pursue_hole(self) -> None:

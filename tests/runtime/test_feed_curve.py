@@ -483,3 +483,32 @@ def _bound(socket: Socket, endpoint: str) -> bool:
     except zmq.ZMQError:
         return False
     return True
+
+
+def test_what_a_peer_sent_before_its_key_was_taken_off_is_not_carried_out(
+    tmp_path: Path, keys: KeyFolder, journal: MemoryJournal
+) -> None:
+    """While a long command is carried out, its next ones lie in the queue."""
+    begun, go_on = threading.Event(), threading.Event()
+    carried_out: list[str] = []
+
+    def slow(command: Command) -> CommandReply:
+        carried_out.append(command.op)
+        begun.set()
+        go_on.wait(10)
+        return CommandReply(id=command.id, ok=True)
+
+    goes = keys.reader("goes")
+    with encrypted_feed(tmp_path, keys, journal) as feed:
+        feed._on_command = slow
+        with client(zmq.DEALER, feed.addresses["commands"], goes) as dealer:
+            dealer.send(encode(Command(id=1, op="pause")))
+            assert begun.wait(5)
+            dealer.send(encode(Command(id=2, op="resume")))
+            keys.revoke("goes")
+            allowed = feed._protection.allowed
+            assert allowed is not None
+            wait_until(lambda: not any("goes" in name for name in allowed.names()), "the list without it")
+            go_on.set()
+            wait_until(lambda: feed._requests.dropped > 0, "the command dropped")
+    assert carried_out == ["pause"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,39 @@ def test_decisions_that_were_lost_are_counted_once_each(tmp_path: Path) -> None:
             journal.amend(late(decision))
         journal.acknowledge("run-1", 3)
     assert [text.partition(" could")[0] for text in told.texts("journal_incomplete")] == ["3 decisions"]
+
+
+def test_what_waited_for_a_disk_that_came_back_is_all_written_at_closing(tmp_path: Path) -> None:
+    sick = True
+
+    def refuse() -> None:
+        if sick:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    told = Told()
+    with Journal(tmp_path / "journal.sqlite", JournalConfig(wait_ms=1), told) as journal:
+        journal.before_write = refuse
+        for seq in range(1, 3 * journal_module.BATCH):
+            journal.record(a_decision(seq))
+        sick = False
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    (rows,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
+    connection.close()
+    assert rows == 3 * journal_module.BATCH - 1
+    assert told.texts("journal_incomplete") == []
+
+
+def test_a_write_that_hangs_lets_only_so_many_rows_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MAX_WAITING", 400)
+    hangs = threading.Event()
+
+    def hang() -> None:
+        hangs.wait(20)
+
+    with Journal(tmp_path / "journal.sqlite", JournalConfig(wait_ms=0), Told()) as journal:
+        journal.before_write = hang
+        for seq in range(1, 1001):
+            journal.record(a_decision(seq))
+        assert len(journal._waiting) <= 400
+        assert journal.lost >= 599
+        hangs.set()

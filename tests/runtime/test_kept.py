@@ -217,3 +217,21 @@ def test_a_nearly_full_disk_keeps_no_pictures(tmp_path: Path) -> None:
     kept = keep(tmp_path, PicturesConfig(leave_free_mb=10**9), 3, told)
     assert (files(tmp_path), kept.lost) == ([], 3)
     assert "free" in told._early[0].text
+
+
+def test_a_folder_that_somebody_made_among_the_pictures_is_left_alone_and_the_limits_hold(tmp_path: Path) -> None:
+    keep(tmp_path, PicturesConfig(), 4)
+    day = files(tmp_path)[0].parent
+    own = day / "for-the-boss"
+    own.mkdir()
+    (own / "best.png").write_bytes(b"x" * 5000)
+    stock = PictureStock(tmp_path)
+    stock.take()
+    before = stock.bytes
+    assert stock.remove_first()
+    assert stock.bytes < before
+    while stock.remove_first():
+        pass
+    stock.remove_day(day)
+    assert files(tmp_path) == [own / "best.png"]
+    assert stock.bytes == 0

@@ -61,6 +61,11 @@ CLASHES: list[tuple[Any, dict[str, Any], str]] = [
         "a: camera 0 and b: camera /dev/video0",
     ),
     ({"a": None, "b": None}, {"camera": {"uri": "rtsp://10.0.0.7/s1"}}, "a: camera rtsp.* and b: camera"),
+    (
+        {"a": None, "b": None},
+        {"camera": {"uri": "rtsp://me:S3cret@10.0.0.7/s1"}},
+        r"a: camera rtsp://(?!.*S3cret).* and b: camera",
+    ),
     ({"a": {"camera": {"uri": "gige://77"}}, "b": {"camera": {"uri": "genicam://77?cti=x"}}}, {}, "gige://77"),
     (
         {"a": None, "b": {"feed": {"snapshot": "tcp://127.0.0.1:5555"}}},

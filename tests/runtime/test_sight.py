@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bundles import good_picture
-from sad_runtime.cameras.base import frame_now
+from sad_runtime.cameras.base import Setting, frame_now
 from sad_runtime.errors import CameraError
 from sad_runtime.station.sight import GOOD_FRAMES, Sight
 from stations import ScriptedCamera, station
@@ -103,3 +104,33 @@ def test_a_camera_that_takes_software_triggers_is_fired_for_each_part(tmp_path: 
             assert stand.command("trigger", part_id=number).ok
         stand.decided(3)
     assert stand.verdicts == ["PASS ok"] * 3
+
+
+def test_a_recipe_that_does_not_fit_gives_the_camera_back_with_the_old_settings_or_not_at_all() -> None:
+    """Else the old recipe would judge pictures of the new one's exposure."""
+    opened: list[float] = []
+    refused: list[float] = []
+
+    class Locked(Named):
+        def __init__(self, exposure: float) -> None:
+            super().__init__(silent_after_s=None)
+            self.exposure = exposure
+
+        def open(self) -> None:
+            if self.exposure in refused:
+                raise CameraError("busy")
+            opened.append(self.exposure)
+
+    def camera_with(settings: Mapping[str, Setting]) -> Locked:
+        return Locked(float(settings["exposure"]))
+
+    sight = Sight(Locked(1000), settings={"exposure": 1000}, camera_with=camera_with)
+    sight.open()
+    assert sight.lock_to({"exposure": 9000})
+    refused.append(1000)
+    sight.go_back({"exposure": 1000})
+    assert opened == [1000, 9000], "not opened with the other recipe's settings"
+    assert sight.settings == {"exposure": 1000}
+    refused.clear()
+    assert tries(sight, 1)[0]
+    assert opened[-1] == 1000

@@ -15,7 +15,7 @@ from sad_runtime.station import versions as module
 from sad_runtime.station.change_over import ChangeOver
 from sad_runtime.station.selection import Selection, selected
 from sad_runtime.station.state_folder import StateFolder
-from sad_runtime.station.versions import KEPT, Versions, read_record
+from sad_runtime.station.versions import KEPT, RecipeVersions, Record, Versions, read_record
 from stations import ScriptedCamera, station, station_config
 
 
@@ -330,3 +330,17 @@ def test_rolled_back_by_command_on_a_running_station_and_after_its_restart(tmp_p
     with station(tmp_path, None, ScriptedCamera(), **settings) as stand:
         assert stand.told("rolled_back").data["model_digest"] == old
         assert stand.state("ContinuousExecution").model_digest == old
+
+
+def test_a_damaged_record_removes_none_of_the_bundles_that_it_kept(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, "line1")
+    folder.make()
+    folder.bundles.mkdir()
+    kept = folder.bundles / f"{'a' * 64}.sad"
+    kept.write_bytes(b"what judged last week")
+    folder.versions.write_text("{")
+    versions = Versions(folder)
+    versions.open(lambda *_, **__: None)
+    versions._record = Record(recipes={1: RecipeVersions()})
+    versions._sweep()
+    assert kept.exists()

@@ -48,6 +48,10 @@ class AllowList:
         key = self.keys.get(raw)
         return None if key is None else str(key)
 
+    def names(self) -> frozenset[str]:
+        """What the door calls those on the list."""
+        return frozenset(map(str, self.keys.values()))
+
     def refresh(self) -> Change | None:
         """Reads again what has changed on the disk; None when nobody came or went."""
         stamps = self._look()

@@ -61,6 +61,7 @@ class RequestSocket:
         self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.SNDHWM, 16)
         self._socket.setsockopt(zmq.HANDSHAKE_IVL, 1000)
+        self._allowed = protection.allowed
         self.binding = Binding(name, self._socket, protection)
 
     def serve(self, stop: threading.Event) -> None:
@@ -72,7 +73,24 @@ class RequestSocket:
             if wait_s:
                 stop.wait(wait_s)
             else:
-                self._serve_one(self._socket.recv_multipart())
+                self._take(self._socket.recv_multipart(copy=False))
+
+    def _take(self, frames: list[zmq.Frame]) -> None:
+        """What lay in the queue when its sender's key was taken off the list is not carried out."""
+        if self._is_welcome(frames[-1]):
+            self._serve_one([frame.bytes for frame in frames])
+        else:
+            self._drop("its key is not on the list any more")
+
+    def _is_welcome(self, frame: zmq.Frame) -> bool:
+        """By the name that the door gave the connection; sockets without keys have none."""
+        if self._allowed is None:
+            return True
+        try:
+            name = frame.get("User-Id")
+        except zmq.ZMQError:
+            return True
+        return not name or name in self._allowed.names()
 
     def _serve_one(self, frames: list[bytes]) -> None:
         *envelope, request = frames

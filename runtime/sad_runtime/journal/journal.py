@@ -121,6 +121,9 @@ class Journal:
         """True when the disk is known to refuse at present."""
         with self._wake:
             self._waiting.append(entry)
+            if len(self._waiting) > MAX_WAITING:  # a write hangs; the batch in hand stays
+                del self._waiting[BATCH]
+                self.lost += 1
             if not self._sick:
                 self._wake.notify()
             return self._sick
@@ -143,9 +146,10 @@ class Journal:
                 batches += 1
                 if batches % RETENTION_EVERY == 0:
                     self._forget_old_rows()
-            elif closing or self._stopped.wait(RETRY_S):
-                self._written(batch)
+            elif closing:
                 return
+            else:
+                self._stopped.wait(RETRY_S)  # on closing at once, to try the last time
 
     def _written(self, batch: Sequence[_Entry]) -> bool:
         try:

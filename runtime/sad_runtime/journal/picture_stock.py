@@ -7,14 +7,17 @@ with its overlay. Only the next few names of each verdict are held in memory, no
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 from collections import Counter, deque
 from contextlib import suppress
 from pathlib import Path
 
+from sad_runtime.files import reason_of
 from sad_runtime.journal.picture_names import CAMERA, MODEL, OVERLAY, days_in
 from sad_runtime.verdict import Verdict
 
+log = logging.getLogger("sad.pictures")
 FIRST_TO_GO = ("", Verdict.PASS.value, Verdict.INVALID.value, Verdict.FAIL.value)
 """The first is for files that are none of ours, like a note that somebody left there."""
 LOOK_AHEAD = 512
@@ -35,7 +38,7 @@ class PictureStock:
         self.bytes, self._count = 0, {}
         for day in days_in(self._folder):
             with os.scandir(day) as entries:
-                sizes = {entry.name: entry.stat().st_size for entry in entries}
+                sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file(follow_symlinks=False)}
             for name, size in sizes.items():
                 if name.endswith(OVERLAY) and not any(_twin(name, end) in sizes for end in (CAMERA, MODEL)):
                     (day / name).unlink(missing_ok=True)
@@ -61,7 +64,8 @@ class PictureStock:
 
     def remove_day(self, day: Path) -> None:
         for path in sorted(day.iterdir()):
-            self._remove(path)
+            if path.is_file():
+                self._remove(path)
         _remove_if_empty(day)
 
     def days(self) -> list[Path]:
@@ -75,7 +79,8 @@ class PictureStock:
             if day is None:
                 return None
             with suppress(FileNotFoundError), os.scandir(self._folder / day) as entries:
-                found = (entry.name for entry in entries if _verdict(entry.name) == verdict)
+                files = (entry for entry in entries if entry.is_file(follow_symlinks=False))
+                found = (entry.name for entry in files if _verdict(entry.name) == verdict)
                 ahead.extend(self._folder / day / name for name in heapq.nsmallest(LOOK_AHEAD, found))
             if not ahead:  # an operator was quicker
                 self._count[day][verdict] = 0
@@ -89,11 +94,15 @@ class PictureStock:
         _remove_if_empty(path.parent)
 
     def _unlink(self, path: Path) -> None:
+        size = 0
         try:
             size = path.stat().st_size
             path.unlink()
         except FileNotFoundError:
             return
+        except OSError as error:  # not met again until the next start, else it would be for ever
+            log.warning("%s cannot be removed: %s", path, reason_of(error))
+            size = 0
         self.bytes -= size
         count = self._count.get(path.parent.name, Counter())
         verdict = _verdict(path.name)

@@ -19,6 +19,7 @@ from sad_runtime.ops.sd_listen import Listening
 log = logging.getLogger("sad.plant")
 LOOK_S = 0.1
 WATCHDOG_S = 2.0
+READ_OUT_S = 1.0
 ABORT_S = 1.0
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 WELL_AFTER_S = 60.0
@@ -98,7 +99,9 @@ class Supervised:
             start_new_session=True,  # Ctrl-C in a terminal reaches this process only, which passes it on once
         )
         log.info("station %s: process %d", self.name, self._process.pid)
-        self._reader = threading.Thread(target=self._pass_on, args=(self._process,), name=f"log {self.name}")
+        self._reader = threading.Thread(
+            target=self._pass_on, args=(self._process,), name=f"log {self.name}", daemon=True
+        )
         self._reader.start()
 
     def _pass_on(self, process: subprocess.Popen[str]) -> None:
@@ -110,7 +113,7 @@ class Supervised:
 
     def _read_out(self) -> None:
         if self._reader is not None:
-            self._reader.join()
+            self._reader.join(READ_OUT_S)  # a descendant that outlives the station may hold its stderr open
         self._process = self._reader = None
 
     def _ended(self, code: int, stopping: bool) -> None:

@@ -41,14 +41,17 @@ class ScoreDrift:
     A conformal test martingale (Vovk, Gammerman and Shafer 2005) that bets 1 + 0.5 (1 - 2 p), run as a CUSUM: it is
     never below 1, and an alarm above `parts` comes at most once in so many good parts on average (Vovk et al., Retrain
     or not retrain, 2021). Since n calibration parts only estimate their distribution, each p-value is first raised by
-    the one-sided Dvoretzky-Kiefer-Wolfowitz bound for 1 %; fewer calibration parts, slower alarm. A defective part adds
+    the one-sided Dvoretzky-Kiefer-Wolfowitz bound for 1 %; fewer calibration parts, slower alarm, and
+    with 12 or fewer none (`too_few`). A defective part adds
     at most log 1.5: up to about one in ten never sums up.
     """
 
     def __init__(self, good_count: int, parts: int) -> None:
         """`good_count`: of the calibration parts; with none, or `parts` 0, there is never an alarm."""
-        self._off = not good_count or not parts
         self._caution = math.sqrt(math.log(1 / UNLUCKY) / (2 * good_count)) if good_count else 1.0
+        self.too_few = bool(good_count) and self._caution + 1 / (good_count + 1) >= 0.5
+        """With so few calibration parts the smallest p-value there is raises no suspicion."""
+        self._off = not good_count or not parts or self.too_few
         self._alarm_at = math.log(parts) if parts else math.inf
         self._sum = 0.0
         self.alarm = False

@@ -47,7 +47,9 @@ class CameraCare:
         try:
             check_picture(recipe, self.sight.size_px)
         except DataError:
-            self.sight.lock_to(before)
+            self.sight.go_back(before)
+            if anew:
+                self._tell_camera()
             raise
         if anew:
             self._tell_camera()

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sad_runtime.cameras.base import EndOfStream, Setting
+from sad_runtime.cameras.masked import masked
 from sad_runtime.cameras.table import raw_camera_for
 from sad_runtime.errors import DataError, MissingExtra, UsageError
 from sad_runtime.ops.host_port import host_and_port
@@ -83,7 +84,9 @@ def check_free(what: str, host: str, port: int) -> None:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("" if host == "*" else host, port))
+        except socket.gaierror:
+            return  # the name of an interface, which libzmq knows
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise UsageError(
@@ -122,4 +125,4 @@ def _check_roi(recipe: Recipe, picture: Picture | None, config: StationConfig) -
         elif recipe.roi is not None:
             check_size(np.zeros((1, 1), np.uint8), recipe.roi, recipe.bundle.manifest.judged)
     except DataError as error:
-        raise UsageError(f"recipe {recipe.id} with camera {config.camera.uri}: {error}") from None
+        raise UsageError(f"recipe {recipe.id} with camera {masked(config.camera.uri or '')}: {error}") from None

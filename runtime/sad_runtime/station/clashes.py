@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sad_runtime.cameras.masked import masked
 from sad_runtime.cameras.table import VIDEO_SUFFIXES
 from sad_runtime.errors import UsageError
 from sad_runtime.ops.host_port import host_and_port
@@ -52,7 +53,7 @@ def _devices(config: StationConfig) -> Iterator[tuple[str, str]]:
     uri = config.camera.uri
     device = device_of(uri) if uri is not None else None
     if device is not None:
-        yield f"camera {uri}", f"camera {device}"
+        yield f"camera {masked(uri or '')}", f"camera {device}"
 
 
 def _addresses(config: StationConfig) -> Iterator[tuple[str, str]]:

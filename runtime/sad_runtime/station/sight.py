@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -14,6 +15,7 @@ from sad_runtime.cameras.base import Camera, EndOfStream, Frame, Setting
 from sad_runtime.errors import CameraError, DeviceLost, SadError
 from sad_runtime.station.ticking import ticking
 
+log = logging.getLogger("sad.camera")
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 FIRST_FRAME_S = 5.0
 GOOD_FRAMES = 3
@@ -105,6 +107,19 @@ class Sight:
             self._open_again(error)
             raise
         return True
+
+    def go_back(self, settings: Mapping[str, Setting]) -> None:
+        """With these settings or not at all: closed where it refuses them now, which counts as lost from the next grab
+        on. Pictures of other settings must not be judged by whoever wants these."""
+        if self._camera_with is None or dict(settings) == self.settings:
+            return
+        self.camera.close()
+        self.camera, self.settings, self._shape = self._camera_with(settings), dict(settings), None
+        try:
+            self.open()
+        except SadError as error:
+            self.camera.close()
+            log.warning("%s", error)
 
     def _open_again(self, refused: SadError) -> None:
         try:

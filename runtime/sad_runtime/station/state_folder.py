@@ -55,6 +55,7 @@ class StateFolder:
     def make(self) -> None:
         """Creates the folder. Raises UsageError where it cannot be written; a full disk is no reason not to start."""
         try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             self.pictures.mkdir(parents=True, exist_ok=True, mode=0o750)
         except OSError as error:
             raise UsageError(self._not_writable(error.strerror or str(error))) from None

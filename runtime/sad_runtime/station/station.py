@@ -272,7 +272,9 @@ class Station:
         told_from_ns = None if self.standing.paused else time.monotonic_ns()
         self.standing.enter(State.PREOPERATIONAL)
         self.intake.refuse_waiting(Reason.NOT_ONLINE)
+        before = self.changes.recipe
         with ticking(self.feed.tick):
             self.changes.carry_out(self._tell)
-        self._recipe_in_force()
+        if self.changes.recipe is not before:
+            self._recipe_in_force()
         self.supply.begin(told_from_ns)

@@ -71,12 +71,15 @@ class Versions:
         """`leave_free_mb`: with less than this left on the disk no bundle is kept, so that the journal has room."""
         self._folder, self._leave_free = folder, leave_free_mb * 2**20
         self._record = Record()
+        self._whole = True
+        """False after a damaged record: what it kept is removed by nobody, since nobody knows what it was."""
 
     def open(self, tell: Callable[..., None]) -> None:
         """Reads what is kept. A damaged record is set aside: nothing is rolled back any more, and that is told."""
         try:
             self._record = read_record(self._folder.versions)
         except ConfigError as error:
+            self._whole = False
             aside = self._folder.versions.with_name(f"{self._folder.versions.name}.damaged")
             tell("versions_damaged", "error", f"{error}. It is set aside as {aside.name}; no recipe is rolled back")
             try:
@@ -169,7 +172,7 @@ class Versions:
 
     def _sweep(self) -> None:
         """Removes what no recipe has any more, and what a power cut left half written."""
-        if not self._record.recipes:
+        if not self._record.recipes or not self._whole:
             return
         wanted = {f"{version.file}.sad" for of in self._record.recipes.values() for version in of.versions}
         for path in self._folder.bundles.glob("*"):

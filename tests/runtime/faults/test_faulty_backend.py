@@ -33,14 +33,16 @@ def test_a_staged_fault_is_invalid_and_over_when_it_is_over(
         assert "faults are staged" in stand.told("faults_staged").text
 
 
-def test_a_staged_loss_of_the_gpu_ends_the_station(tmp_path: Path, tiny_bundle: Path) -> None:
+def run_until_the_gpu_is_gone(tmp_path: Path, bundle: Path) -> None:
     camera = ScriptedCamera()
-    with (
-        pytest.raises(DeviceLost, match="staged"),
-        station(tmp_path, tiny_bundle, camera, inject="gpu-lost@0s") as stand,
-    ):
+    with station(tmp_path, bundle, camera, inject="gpu-lost@0s") as stand:
         stand.state("ContinuousExecution")
         camera.put(good_picture())
         stand.decided(1)
         stand.ended()
         assert stand.verdicts == ["INVALID inference_error"]
+
+
+def test_a_staged_loss_of_the_gpu_ends_the_station(tmp_path: Path, tiny_bundle: Path) -> None:
+    with pytest.raises(DeviceLost, match="staged"):
+        run_until_the_gpu_is_gone(tmp_path, tiny_bundle)

@@ -117,3 +117,11 @@ def test_both_are_told_at_once() -> None:
     assert (last.scores, last.parts) == (True, True)
     assert last.distance > 3
     assert DriftWatch(ScoreDrift(0, 0), None).saw(embedding, 0.01).distance == 0.0
+
+
+@pytest.mark.parametrize(("good", "too_few"), [(5, True), (12, True), (13, False), (60, False)])
+def test_with_too_few_calibration_parts_there_is_no_alarm_and_that_is_known(good: int, too_few: bool) -> None:
+    scores = ScoreDrift(good, 1_000_000)
+    assert scores.too_few is too_few
+    alarmed = [scores.saw(1 / (good + 1)) for _ in range(3000)]
+    assert any(alarmed) is not too_few
