@@ -5,7 +5,8 @@
     │   ├── ConfigError ........ a YAML file or manifest that does not fit its schema
     │   ├── DataError .......... pictures or data sets that cannot be used
     │   ├── BundleError ........ a .sad file that is damaged, foreign, or too new
-    │   └── MissingExtra ....... an optional package that is not installed
+    │   ├── MissingExtra ....... an optional package that is not installed
+    │   └── Unavailable ..... 1  what may pass by itself: an address in use, a folder that cannot be written yet
     ├── AlreadyRunning ...... 3  a second process for the same station or run folder
     ├── GateFailed .......... 4  a gate said no: parity, accuracy, promise, signature
     ├── DeviceLost .......... 5  a device is gone for good; a supervisor should start the command again
@@ -41,6 +42,12 @@ class BundleError(UsageError):
 class MissingExtra(UsageError):
     def __init__(self, package: str, extra: str, why: str) -> None:
         super().__init__(f"{why} needs {package}. Run: pip install 'sad-inspection[{extra}]'")
+
+
+class Unavailable(UsageError):
+    """A supervisor is to start the command again."""
+
+    exit_code = 1
 
 
 class AlreadyRunning(SadError):

@@ -128,7 +128,7 @@ def test_a_port_in_use_is_named_and_nothing_stays_bound(feed: Feed, tmp_path: Pa
         _feed(tmp_path / "other", config),
     ):
         pass
-    assert refused.value.exit_code == 2
+    assert refused.value.exit_code == 1
     assert threading.active_count() == threads
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, "closing every socket")  # noqa: PTH208
 

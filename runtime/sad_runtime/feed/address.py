@@ -16,7 +16,7 @@ from typing import Annotated
 import zmq
 from pydantic import AfterValidator
 
-from sad_runtime.errors import ConfigError, UsageError
+from sad_runtime.errors import ConfigError, Unavailable
 
 IPC_PATH_BYTES = 107
 """What a Unix socket address holds (sun_path less its closing zero)."""
@@ -62,8 +62,8 @@ def bind(socket: Socket, address: str) -> str:
         socket.bind(address.replace("//localhost:", "//127.0.0.1:"))
     except zmq.ZMQError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(_in_use(address)) from None
-        raise UsageError(f"{address}: cannot be bound ({zmq.strerror(error.errno or 0)})") from None
+            raise Unavailable(_in_use(address)) from None
+        raise Unavailable(f"{address}: cannot be bound ({zmq.strerror(error.errno or 0)})") from None
     if path is not None:
         path.chmod(0o660)  # the gateway may run as another user of the same group
     return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
@@ -123,7 +123,7 @@ def _make_way(path: Path) -> None:
             probe.connect(str(path))
         except OSError:
             return
-    raise UsageError(_in_use(f"ipc://{path}"))
+    raise Unavailable(_in_use(f"ipc://{path}"))
 
 
 def _in_use(address: str) -> str:

@@ -115,6 +115,13 @@ class ChangeOver:
         """
         return self._ordered(Order(recipe, model_digest))
 
+    def unknown(self, recipe: int) -> str | None:
+        """What to say to whoever orders a recipe that this station has not; None for one that it has. Any thread."""
+        if recipe in self._config.recipes:
+            return None
+        known = ", ".join(str(known) for known in sorted(self._config.recipes)) or "none"
+        return f"this station has no recipe {recipe}; its recipes: {known}"
+
     def order_back(self, recipe: int | None = None) -> Future[None]:
         """The version before, of the recipe in force or of another one. As `order` otherwise."""
         return self._ordered(Order(recipe, back=True))
@@ -177,9 +184,8 @@ class ChangeOver:
         self._check_wanted()
         if order.back and number == 0:
             raise UsageError("the bundle in force was named with --bundle; only recipes of the station's file go back")
-        if number not in self._config.recipes:
-            known = ", ".join(str(known) for known in sorted(self._config.recipes)) or "none"
-            raise UsageError(f"this station has no recipe {number}; its recipes: {known}")
+        if (unknown := self.unknown(number)) is not None:
+            raise UsageError(unknown)
         version = self._version_before(number) if order.back else None
         recipe = self._recipe(number, version)
         if order.model_digest not in (None, recipe.digest):

@@ -52,6 +52,9 @@ class Orders:
         if command.op == "trigger":
             return self._trigger(command)
         if command.op == "recipe":
+            if (unknown := station.changes.unknown(command.recipe or 0)) is not None:
+                station.equipment.happenings.tell("recipe_refused", "error", unknown)
+                return unknown  # the line is not stopped for it
             order = station.changes.order(command.recipe or 0, command.model_digest)
             return self._change_over(order, f"recipe {command.recipe} was")
         if command.op == "rollback":

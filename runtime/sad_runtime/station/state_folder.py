@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from sad_runtime.errors import UsageError
+from sad_runtime.errors import Unavailable
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class StateFolder:
         return self.folder / "lock"
 
     def make(self) -> None:
-        """Creates the folder. Raises UsageError where it cannot be written; a full disk is no reason not to start."""
+        """Creates the folder. Raises Unavailable where it cannot be written; a full disk is no reason not to start."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             self.pictures.mkdir(parents=True, exist_ok=True, mode=0o750)
         except OSError as error:
-            raise UsageError(self._not_writable(error.strerror or str(error))) from None
+            raise Unavailable(self._not_writable(error.strerror or str(error))) from None
         if not os.access(self.folder, os.W_OK | os.X_OK) or not os.access(self.pictures, os.W_OK | os.X_OK):
-            raise UsageError(self._not_writable("read-only, or not this user's"))
+            raise Unavailable(self._not_writable("read-only, or not this user's"))
 
     def _not_writable(self, why: str) -> str:
         return (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scenes import part
 
 from sad_runtime.scene.frozen import Frozen, fingerprint
+from scenes import part
 
 
 def test_the_second_equal_picture_is_frozen_and_the_next_other_one_is_not() -> None:

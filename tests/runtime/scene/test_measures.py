@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scenes import SIDE_PX, exposed, part
 
 from sad_runtime.errors import DataError
 from sad_runtime.scene.measures import Measures, measured
 from sad_runtime.scene.position import Reference, thumbnail_of
+from scenes import SIDE_PX, exposed, part
 
 REFERENCE = Reference(thumbnail_of(part()))
 
