@@ -156,8 +156,9 @@ def _figures(soak: Soak) -> dict[str, float | int | str]:
     half = soak.samples[len(soak.samples) // 2 :]
     hours = [sample.at_s / 3600 for sample in half]
     all_ms = np.concatenate([np.array(one) for one in soak.latencies_ms])
-    p999 = [float(np.percentile(one, 99.9)) for one in soak.latencies_ms if len(one) > 100]
-    quarter = max(1, len(p999) // 4)
+    quarter = max(1, len(soak.latencies_ms) // 4)
+    quarters = (soak.latencies_ms[:quarter], soak.latencies_ms[-quarter:])
+    ends = [np.concatenate([np.array(one) for one in part]) for part in quarters]
     last = soak.samples[-1]
     return {
         "parts": soak.last_seq,
@@ -181,7 +182,7 @@ def _figures(soak: Soak) -> dict[str, float | int | str]:
             f"{np.percentile(all_ms, share):.2f}" for share in (50, 99, 99.9, 100)
         ),
         "p99.9 of the first and of the last quarter, ms": " ".join(
-            f"{np.median(part):.2f}" for part in (p999[:quarter], p999[-quarter:])
+            f"{np.percentile(part, 99.9):.2f}" if len(part) else "none" for part in ends
         ),
         "asked again by the subscriber": soak.recovered,
         "lost": soak.lost,
