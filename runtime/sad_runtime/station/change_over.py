@@ -44,12 +44,13 @@ class ChangeOver:
         faults: Schedule | None = None,
         versions: Versions | None = None,
         prepare: Callable[[Recipe], None] | None = None,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         """`thresholds`: the station's threshold history. `stop`: no engine is waited for any longer.
 
         `faults`: staged on the model that judges, after it has proved itself. `versions`: without, none is kept.
         `prepare`: called last before a recipe is put in force; raises SadError where the camera does not suit it, and
-        has left the camera as it was then.
+        has left the camera as it was then. `tick`: called while an engine is waited for.
         """
         self._config = config
         self._thresholds = thresholds
@@ -65,6 +66,7 @@ class ChangeOver:
             prepare=prepare,
             check_wanted=self._check_wanted,
             overtaken=lambda: self.commanded,
+            tick=tick,
         )
         self._order: Order | None = None
         """The one being carried out."""

@@ -42,17 +42,18 @@ class InForce:
         prepare: Callable[[Recipe], None] | None,
         check_wanted: Callable[[bool], None],
         overtaken: Callable[[], bool],
+        tick: Callable[[], None],
     ) -> None:
         """`recipe`: named as the one in force before there is one. The others are as ChangeOver takes them.
 
         `check_wanted`: raises Withdrawn when nobody waits any more; with True it cannot be withdrawn from then on.
-        `overtaken`: a newer order has come.
+        `overtaken`: a newer order has come. `tick`: called while an engine is waited for: the loop is alive.
         """
         self.recipe = recipe
         self.warm = WarmRecipes(config.warm_recipes)
         self._config, self._thresholds = config, thresholds
         self._stop, self._faults, self._prepare = stop, faults, prepare
-        self._check_wanted, self._overtaken = check_wanted, overtaken
+        self._check_wanted, self._overtaken, self._tick = check_wanted, overtaken, tick
         self._loaded: Loaded | None = None
         self._build: EngineBuild | None = None
 
@@ -191,6 +192,7 @@ class InForce:
         """False when the station is to stop first. Raises what the build failed of, or UsageError when the order is
         withdrawn or a newer one comes."""
         while not build.wait(TICK_S):
+            self._tick()
             if self._stop.is_set():
                 return False
             self._check_wanted(False)

@@ -84,6 +84,7 @@ class Station:
             faults=faults,
             versions=Versions(folder, config.pictures.leave_free_mb),
             prepare=lambda recipe: self._care.prepare(recipe),
+            tick=self.feed.tick,
         )
         self._scene = SceneCare(config.scene, self._tell)
         seen = config.camera
