@@ -132,6 +132,17 @@ def test_another_roi_is_cut_from_the_cameras_picture(tiny_bundle: Path, tmp_path
     assert again(capsys, tmp_path / "state", tiny_bundle, "--threshold", "100")["table"]["FAIL"]["PASS"] == 1
 
 
+def test_the_stations_file_gives_the_roi_that_the_line_judges_by(
+    tiny_bundle: Path, tmp_path: Path, capsys: Out
+) -> None:
+    inspected(tmp_path / "state", variant(tiny_bundle, tmp_path / "v1.sad", roi=ROI), SCENES[:5], recipe=1, **EVERY)
+    station = tmp_path / "station.yaml"
+    roi = "{x: 40, y: 30, width: 200, height: 160}"
+    station.write_text(f"recipes: {{1: {{bundle: {tiny_bundle}, roi: {roi}}}}}")
+    assert again(capsys, tmp_path / "state", tiny_bundle)["changed"] > 0
+    assert again(capsys, tmp_path / "state", tiny_bundle, "--config", station)["changed"] == 0
+
+
 def test_a_picture_of_another_models_size_is_not_judged_and_that_is_said(
     tiny_bundle: Path, tmp_path: Path, capsys: Out
 ) -> None:

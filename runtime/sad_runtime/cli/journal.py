@@ -110,11 +110,18 @@ def _rerun(add: Add) -> None:
     )
     add_wanted(command)
     command.add_argument("--bundle", type=Path, required=True, metavar="FILE", help="a .sad file, such as the new one")
-    command.add_argument("--backend", default="auto", metavar="NAME", help="engine to judge on (default: auto)")
-    command.add_argument("--precision", default="fp32", metavar="NAME", help="model of the bundle (default: fp32)")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="the station's file: its engine, precision, ROI and scene limits"
+    )
+    command.add_argument("--backend", metavar="NAME", help="engine to judge on (default: as in --config, else auto)")
+    command.add_argument("--precision", metavar="NAME", help="model of the bundle (default: as in --config, else fp32)")
     command.add_argument("--threads", type=_count, default=0, metavar="N", help="CPU threads; 0: the engine decides")
     command.add_argument("--threshold", type=float, metavar="X", help="judge by this threshold instead")
-    command.add_argument("--roi", metavar="X,Y,W,H", help="cut this from camera pictures (default: the bundle's own)")
+    command.add_argument(
+        "--roi",
+        metavar="X,Y,W,H",
+        help="cut this from camera pictures (default: as in --config)",
+    )
     command.add_argument(
         "--no-guard", action="store_true", help="ask the model of every picture, whatever the scene is"
     )

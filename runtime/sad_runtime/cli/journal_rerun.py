@@ -19,10 +19,11 @@ from sad_runtime.journal.rows import Row, Wanted, reading, row_of, runs
 from sad_runtime.manifest import Roi
 from sad_runtime.pictures import read_picture
 from sad_runtime.scene.bundled import guard_for
-from sad_runtime.scene.config import SceneConfig
 from sad_runtime.scene.guard import SceneFault
+from sad_runtime.schema import read_yaml
 from sad_runtime.station.config import RecipeConfig, StationConfig
 from sad_runtime.station.recipes import Recipe, opened, recipe_from
+from sad_runtime.station.selection import engines_in
 from sad_runtime.station.state_folder import StateFolder
 from sad_runtime.verdict import Reason, Verdict
 
@@ -71,11 +72,12 @@ def rerun(arguments: argparse.Namespace) -> int:
     if not cases:
         raise UsageError(f"{folder.pictures}: no kept picture fits. What is kept says the configuration: pictures.keep")
     _one_recipe(cases)
-    recipe = recipe_for(arguments, folder)
+    config = config_for(arguments, folder)
+    recipe = recipe_for(arguments, folder, config, next((case.recipe for case in cases if case.recipe), None))
     judged = []
-    with opened(recipe, threads=arguments.threads) as inspector:
+    with opened(recipe, threads=arguments.threads, engines=config.engines) as inspector:
         if not arguments.no_guard:
-            inspector.guard = guard_for(recipe.bundle, SceneConfig())
+            inspector.guard = guard_for(recipe.bundle, config.scene)
         for case in progressing(cases, "pictures"):
             judged.append(judged_again(case, inspector))
     if arguments.json:
@@ -85,14 +87,24 @@ def rerun(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_for(arguments: argparse.Namespace, folder: StateFolder) -> Recipe:
-    """The bundle as this station would run it, with the thresholds in force here."""
+def config_for(arguments: argparse.Namespace, folder: StateFolder) -> StationConfig:
+    """The station's file with the flags over it; engines lie where the station has its own."""
+    config = StationConfig() if arguments.config is None else read_yaml(StationConfig, arguments.config)
+    given = {"backend": arguments.backend, "precision": arguments.precision, "station": folder.station}
+    engines = engines_in(folder.root, config.engines)
+    changes = {name: value for name, value in given.items() if value is not None}
+    return config.model_copy(update={**changes, "engines": engines})
+
+
+def recipe_for(arguments: argparse.Namespace, folder: StateFolder, config: StationConfig, number: int | None) -> Recipe:
+    """The bundle as this station would run it as recipe `number`, with the thresholds in force here."""
     if arguments.threshold is not None and not math.isfinite(arguments.threshold):
         raise UsageError(
             f"--threshold {arguments.threshold}: nothing can be judged by it; give a number in score units"
         )
-    config = StationConfig(station=folder.station, backend=arguments.backend, precision=arguments.precision)
-    wanted = RecipeConfig(bundle=str(arguments.bundle), threshold=arguments.threshold, roi=roi_from(arguments.roi))
+    like = config.recipes.get(number or 0)
+    roi = roi_from(arguments.roi) or (like.roi if like is not None else None)
+    wanted = RecipeConfig(bundle=str(arguments.bundle), threshold=arguments.threshold, roi=roi)
     return recipe_from(0, wanted, config, folder.thresholds)
 
 
