@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import sad_runtime.journal.journal as journal_module
 from feeds import a_decision, wait_until
 from sad_runtime.journal.journal import Journal
+from sad_runtime.journal.journal_file import set_aside
 from sad_runtime.messages import Decision
 from sad_runtime.station.config import JournalConfig
 from sad_runtime.station.happenings import Happenings
@@ -99,3 +101,14 @@ def test_a_write_that_hangs_lets_only_so_many_rows_wait(tmp_path: Path, monkeypa
         assert len(journal._waiting) <= 400
         assert journal.lost >= 599
         hangs.set()
+
+
+def test_only_the_newest_damaged_journals_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    for number in range(5):
+        for end in ("", "-wal"):
+            (tmp_path / f"journal.sqlite{end}").write_bytes(b"%d" % number)
+        os.utime(path, (number, number))
+        set_aside(path)
+    left = sorted(one.read_bytes() for one in tmp_path.iterdir())
+    assert left == [b"2", b"2", b"3", b"3", b"4", b"4"], "each with its log"

@@ -177,7 +177,9 @@ def test_triggers_while_paused_are_answered_as_not_online(tmp_path: Path, tiny_b
 
 def test_a_lost_camera_answers_waiting_and_new_triggers_at_once(tmp_path: Path, tiny_bundle: Path) -> None:
     camera = ScriptedCamera()
-    with station(tmp_path, tiny_bundle, camera, trigger={"mode": "software", "deadline_ms": 5000}) as stand:
+    recipes = {1: {"bundle": str(tiny_bundle)}}
+    trigger = {"mode": "software", "deadline_ms": 5000}
+    with station(tmp_path, tiny_bundle, camera, recipes=recipes, trigger=trigger) as stand:
         stand.state("Ready")
         camera.refuses_to_open = True
         stand.command("trigger", trigger_id=1)

@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS decisions (
 ENDS = "SELECT (SELECT min(id) FROM decisions), (SELECT max(id) FROM decisions)"
 """Looked up; SQLite would read every row for both in one SELECT."""
 DAMAGE = ("malformed", "not a database", "corrupt", "file is encrypted")
+PARTS = ("", "-wal", "-shm")
+"""Of one journal on the disk."""
+KEPT_DAMAGED = 3
 SMALL_BYTES = 64 * 2**20
 """Up to here a journal is checked throughout at start (about 0.2 s); a larger one only where it is read."""
 RESTART_TRIES = 20
@@ -86,11 +89,20 @@ def set_aside(path: Path) -> Path:
     while aside.exists():
         number += 1
         aside = aside.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{number}")
-    for end in ("", "-wal", "-shm"):
+    for end in PARTS:
         part = path.with_name(path.name + end)
         if part.exists():
             part.rename(aside.with_name(aside.name + end))
+    _forget_older(path)
     return aside
+
+
+def _forget_older(path: Path) -> None:
+    """A bad disk would fill up with damaged journals; the newest tell what was wrong."""
+    damaged = [one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(PARTS[1:])]
+    for old in sorted(damaged, key=lambda one: one.stat().st_mtime)[:-KEPT_DAMAGED]:
+        for end in PARTS:
+            old.with_name(old.name + end).unlink(missing_ok=True)
 
 
 def wal_bytes(path: Path) -> int:

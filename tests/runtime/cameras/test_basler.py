@@ -30,7 +30,7 @@ def _emulator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frames(camera: Camera, count: int) -> list[Frame]:
-    taken = [camera.grab(2.0) for _ in range(count)]
+    taken = [camera.grab(10.0) for _ in range(count)]
     assert None not in taken
     return [frame for frame in taken if frame is not None]
 
