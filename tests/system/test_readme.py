@@ -78,11 +78,20 @@ def spans(page: Path) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def help_of(script: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """The flags that `--help` lists."""
+def help_of(script: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit):
-        pkgutil.resolve_name(SCRIPTS[script])(["--help"])
-    return set(FLAG.findall(capsys.readouterr().out))
+        pkgutil.resolve_name(SCRIPTS[script])([*words, "--help"])
+    return capsys.readouterr().out
+
+
+def flags_of(script: str, capsys: pytest.CaptureFixture[str]) -> dict[str, set[str]]:
+    """The flags that `--help` lists, for the script and for each of its commands."""
+    text = help_of(script, capsys)
+    _, _, commands = text.partition("  COMMAND\n")
+    found = {script: set(FLAG.findall(text))}
+    for command in re.findall(r"^    ([a-z]+)(?=\s)", commands.partition("\n\n")[0], re.MULTILINE):
+        found[f"{script} {command}"] = set(FLAG.findall(help_of(script, capsys, command)))
+    return found
 
 
 # -- quick: what is named exists
@@ -90,7 +99,7 @@ def help_of(script: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 @pytest.fixture
 def flags(capsys: pytest.CaptureFixture[str]) -> dict[str, set[str]]:
-    return {script: help_of(script, capsys) for script in SCRIPTS}
+    return {name: taken for script in SCRIPTS for name, taken in flags_of(script, capsys).items()}
 
 
 def test_every_command_that_a_page_names_exists_and_takes_the_flags_it_is_shown_with(
@@ -104,7 +113,8 @@ def test_every_command_that_a_page_names_exists_and_takes_the_flags_it_is_shown_
             if script not in flags:
                 wrong.append(f"{page.name}: there is no {script}")
                 continue
-            unknown = set(FLAG.findall(arguments.partition("#")[0])) - flags[script]
+            command = f"{script} {arguments.split()[0]}" if arguments.split() else script
+            unknown = set(FLAG.findall(arguments.partition("#")[0])) - flags.get(command, flags[script])
             wrong += [f"{page.name}: {script} takes no {flag}" for flag in unknown]
     assert not wrong
 
