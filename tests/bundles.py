@@ -21,7 +21,7 @@ THRESHOLD = 4.0
 GAIN = 10.0
 
 
-def tiny_onnx(gain: float = GAIN) -> bytes:
+def tiny_onnx(gain: float = GAIN, side_px: int = SIZE_PX) -> bytes:
     """heatmap = gain * |mean over BGR / 255 - 0.5|, score = its maximum, embedding = mean colour."""
     nodes = [
         helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
@@ -43,9 +43,9 @@ def tiny_onnx(gain: float = GAIN) -> bytes:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, SIZE_PX, SIZE_PX, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, side_px, side_px, 3])],
         [
-            helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, [1, SIZE_PX, SIZE_PX]),
+            helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, [1, side_px, side_px]),
             helper.make_tensor_value_info("score", TensorProto.FLOAT, [1]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, 3]),
         ],

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from lines import decided, run
-from sad_export.precisions.choice import Apart, Choice, Layer
+from sad_export.precisions.choice import Apart, Choice, Layer, Way
 from sad_export.precisions.material import Material
 from sad_export.precisions.models import PRECISIONS, Models
 from sad_export.precisions.quantised import quantisable
@@ -43,7 +43,7 @@ def tensorrt_builds_all(bundle: Bundle, folder: Path) -> None:
     )
     models = Models(bundle.model("fp32"), bundle.manifest.input, lambda: Material(goods, [], []), engine="onnxruntime")
     names = [node.name for node in quantisable(without_concatenated_inputs(onnx.load_from_string(models.fp32)))]
-    models.choice = Choice("max", {}, [Layer(name, 0.0, 0.0, False) for name in names], Apart(0.0, 1.0, 0.0))
+    models.choice = Choice(Way("max"), {}, [Layer(name, 0.0, 0.0, False) for name in names], Apart(0.0, 1.0, 0.0))
     room = EngineRoom("tensorrt_rtx", folder, EngineSettings())
     for precision in PRECISIONS:
         assert len(room.engine(models.made(precision).model)) > 1000, precision
