@@ -9,10 +9,11 @@ import yaml
 
 from sad_runtime.cameras.table import camera_for
 from sad_runtime.errors import ConfigError, UsageError
+from sad_runtime.feed.address import shifted
 from sad_runtime.presets import preset_path, presets
 from sad_runtime.schema import Strict, parse, read_yaml
 from sad_runtime.station.config import StationConfig, TriggerMode
-from sad_runtime.station.selection import shifted, wanted_recipe
+from sad_runtime.station.selection import wanted_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from sad_runtime.cameras.uri import device_of
 from sad_runtime.errors import ConfigError, UsageError
 from sad_runtime.schema import yaml_values
-from sad_runtime.station.clashes import device_of
 from sad_runtime.station.config import StationConfig, TriggerMode
 from sad_runtime.station.plant import is_plant, plant_from, station_of
 

@@ -11,9 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from sad_runtime.errors import CameraError
-from sad_runtime.preprocess import Picture
+
+if TYPE_CHECKING:
+    from sad_runtime.preprocess import Picture
 
 Setting = bool | float | str
 """What a camera is locked to, in its own units: `exposure: 200`, `TriggerMode: On`."""

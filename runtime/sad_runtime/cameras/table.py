@@ -26,12 +26,12 @@ from urllib.parse import parse_qsl
 from sad_runtime.cameras.base import Camera, Setting
 from sad_runtime.cameras.folder import FolderCamera, FolderOptions
 from sad_runtime.cameras.grabber.grabbed import Grabbed
+from sad_runtime.cameras.uri import VIDEO_SUFFIXES
 from sad_runtime.errors import UsageError
 from sad_runtime.faults.camera import FaultyCamera
 from sad_runtime.faults.schedule import CAMERA_FAULTS, Schedule
 from sad_runtime.schema import Strict, parse
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 SHAPES = "0, /dev/v4l/by-id/NAME, rtsp://HOST/PATH, gige://SERIAL, FILE.mp4, folder:PATH, demo:PART"
 
 Settings = Mapping[str, Setting]

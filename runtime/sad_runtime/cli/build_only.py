@@ -20,7 +20,8 @@ from sad_runtime.errors import UsageError
 from sad_runtime.signing_keys import trusted_keys
 from sad_runtime.station.config import StationConfig
 from sad_runtime.station.engine_build import engine_room
-from sad_runtime.station.selection import engines_in, state_root, wanted_recipe
+from sad_runtime.station.selection import engines_in, wanted_recipe
+from sad_runtime.station.state_folder import state_root
 
 LOG_EVERY_S = 10.0
 COLUMNS = ("recipe", "precision", "engine", "was", "seconds", "MB")
@@ -46,7 +47,7 @@ def build_only(config: StationConfig, bundle: Path | None) -> list[Made]:
     """
     backend = engine_backend(config.backend)
     models = [(number, found.model(config.precision)) for number, found in _bundles(config, bundle)]
-    engines = engines_in(state_root(config), config.engines)
+    engines = engines_in(state_root(config.state), config.engines)
     room = engine_room(backend, engines)
     if room is None:
         raise UsageError(f"--build-only: {backend} needs no engine, so there is nothing to build")

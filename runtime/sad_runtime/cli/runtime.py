@@ -21,6 +21,7 @@ from sad_runtime.cli.tail import line_of
 from sad_runtime.engines.api import EXTRAS
 from sad_runtime.engines.cache import check_only_ours_may_write
 from sad_runtime.errors import UsageError
+from sad_runtime.feed.address import shifted
 from sad_runtime.feed.protection import check_keys
 from sad_runtime.messages import Decision
 from sad_runtime.ops.log_lines import naming
@@ -31,7 +32,7 @@ from sad_runtime.station.checks import check_all
 from sad_runtime.station.config import StationConfig, TriggerMode
 from sad_runtime.station.dry_run import dry_run
 from sad_runtime.station.plant import station_of
-from sad_runtime.station.selection import Selection, selected, shifted
+from sad_runtime.station.selection import Selection, selected
 from sad_runtime.station.station import Station
 from sad_runtime.station.stopping import StopRequest
 

@@ -55,7 +55,8 @@ def reported(wish: Wish, *, as_json: bool) -> int:
 
 def _wish(config: StationConfig, named: Path | None, serials: bool) -> Wish:
     """The bundle named, else the station's as a start would take it."""
-    from sad_runtime.station.selection import engines_in, state_root, wanted_recipe
+    from sad_runtime.station.selection import engines_in, wanted_recipe
+    from sad_runtime.station.state_folder import state_root
 
     if config.backend != "auto":
         chosen_backend(config.backend)  # every engine is tried; a name that is none is said all the same
@@ -64,7 +65,7 @@ def _wish(config: StationConfig, named: Path | None, serials: bool) -> Wish:
         bundle = Path(wanted_recipe(config, named, Path.cwd())[1].bundle)
     except UsageError as error:
         why = str(error)
-    root = state_root(config).absolute()
+    root = state_root(config.state).absolute()
     return Wish(
         state=root,
         engines=engines_in(root, config.engines),

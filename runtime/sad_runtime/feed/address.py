@@ -88,6 +88,12 @@ def as_reached(told: str | None, reached: str) -> str | None:
     return f"tcp://{host}:{here['port']}"
 
 
+def shifted(address: str, ports: int) -> str:
+    """`address` with its TCP port moved by `ports`, for the next station of a box; others stay as they are."""
+    head, colon, port = address.rpartition(":")
+    return f"{head}{colon}{int(port) + ports}" if address.startswith("tcp://") and port.isdigit() else address
+
+
 def ipc_path(address: str) -> Path | None:
     """The file of an ipc address; None for tcp."""
     return Path(address[len("ipc://") :]) if address.startswith("ipc://") else None

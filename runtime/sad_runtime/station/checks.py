@@ -16,10 +16,11 @@ import numpy as np
 from sad_runtime.cameras.base import EndOfStream, Setting
 from sad_runtime.cameras.masked import masked
 from sad_runtime.cameras.table import raw_camera_for
+from sad_runtime.cameras.uri import device_of
 from sad_runtime.errors import DataError, MissingExtra, UsageError
 from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.preprocess import Picture, check_size, model_picture
-from sad_runtime.station.clashes import check_apart, device_of
+from sad_runtime.station.clashes import check_apart
 from sad_runtime.station.config import StationConfig
 from sad_runtime.station.lock import running
 from sad_runtime.station.recipes import Recipe, recipe_from

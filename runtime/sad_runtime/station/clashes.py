@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from sad_runtime.cameras.masked import masked
-from sad_runtime.cameras.table import VIDEO_SUFFIXES
+from sad_runtime.cameras.uri import device_of
 from sad_runtime.errors import UsageError
 from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.station.config import StationConfig
-from sad_runtime.station.selection import state_root
-from sad_runtime.station.state_folder import StateFolder
-
-SHAREABLE = ("folder", "video", "demo")
-"""Kinds that open no device."""
-BY_SERIAL = ("gige", "usb3", "basler", "genicam")
-"""Kinds that reach the same device by its serial number."""
+from sad_runtime.station.state_folder import StateFolder, state_root
 
 
 def check_apart(stations: Mapping[str, StationConfig]) -> None:
@@ -28,25 +20,11 @@ def check_apart(stations: Mapping[str, StationConfig]) -> None:
             first = taken.setdefault(key, f"{name}: {what}")
             if first != f"{name}: {what}":
                 raise UsageError(f"stations {first} and {name}: {what} are the same. Give each its own")
-    folders = {name: StateFolder(state_root(config).resolve(), name).folder for name, config in stations.items()}
+    folders = {name: StateFolder(state_root(config.state).resolve(), name).folder for name, config in stations.items()}
     for name, folder in folders.items():
         for other, around in folders.items():
             if name != other and folder.is_relative_to(around):
                 raise UsageError(f"station {name}: its state folder {folder} lies in that of {other}. Name another")
-
-
-def device_of(uri: str) -> str | None:
-    """The device behind a camera's URI, equal for two ways of naming the same one; None where nothing is taken."""
-    if uri.isascii() and uri.isdigit():
-        uri = f"/dev/video{int(uri)}"
-    if uri.startswith("/dev/"):
-        return str(Path(os.path.realpath(uri)))
-    head, _, _ = uri.partition("?")
-    scheme, _, target = head.partition(":")
-    if scheme in SHAREABLE or head.lower().endswith(VIDEO_SUFFIXES):
-        return None
-    target = target.removeprefix("//")
-    return f"serial {target}" if scheme in BY_SERIAL else f"{scheme}:{target}"
 
 
 def _devices(config: StationConfig) -> Iterator[tuple[str, str]]:

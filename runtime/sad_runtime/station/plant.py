@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sad_runtime.errors import ConfigError, UsageError
+from sad_runtime.feed.address import shifted
 from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.schema import parse
 from sad_runtime.station.clashes import check_apart
 from sad_runtime.station.config import StationConfig
-from sad_runtime.station.selection import shifted
 
 STATIONS = "stations"
 PORTS = 10

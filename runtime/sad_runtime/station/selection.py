@@ -17,7 +17,7 @@ from sad_runtime.errors import BundleError, GateFailed, UsageError
 from sad_runtime.faults.schedule import Schedule
 from sad_runtime.station.config import RecipeConfig, StationConfig, TriggerMode
 from sad_runtime.station.recipes import Recipe, camera_settings, recipe_from
-from sad_runtime.station.state_folder import StateFolder, default_state_root
+from sad_runtime.station.state_folder import StateFolder, state_root
 from sad_runtime.station.versions import rolled_back_to
 
 
@@ -45,7 +45,7 @@ def selected(config: StationConfig, bundle: Path | None = None, threshold: float
     camera_with = partial(camera_for, config.camera.uri, waiting=waiting, faults=faults)
     camera = camera_with(config.camera.settings)
     _check_camera_settings(config)
-    root = state_root(config)
+    root = state_root(config.state)
     folder = StateFolder(root, config.station)
     config = config.model_copy(update={"engines": engines_in(root, config.engines)})
     number, wanted = wanted_recipe(config, bundle, Path.cwd())
@@ -104,17 +104,7 @@ def wanted_recipe(config: StationConfig, bundle: Path | None, here: Path) -> tup
     )
 
 
-def state_root(config: StationConfig) -> Path:
-    return Path(config.state).expanduser() if config.state else default_state_root()
-
-
 def engines_in(root: Path, engines: EngineSettings) -> EngineSettings:
     """With the folder that they are kept in: the one asked for, else STATE/engines."""
     folder = Path(engines.folder).expanduser() if engines.folder else root / "engines"
     return engines.model_copy(update={"folder": str(folder)})
-
-
-def shifted(address: str, ports: int) -> str:
-    """`address` with its TCP port moved by `ports`, for the next station of a box; others stay as they are."""
-    head, colon, port = address.rpartition(":")
-    return f"{head}{colon}{int(port) + ports}" if address.startswith("tcp://") and port.isdigit() else address

@@ -49,6 +49,11 @@ class StateFolder:
         return self.folder / "commands.ipc"
 
     @property
+    def plc_record(self) -> Path:
+        """What sad-plc showed the PLC, and what the PLC said."""
+        return self.folder / "plc.sqlite"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 
@@ -71,3 +76,8 @@ class StateFolder:
 
 def default_state_root() -> Path:
     return Path(platformdirs.user_state_dir("sad"))
+
+
+def state_root(state: str | None) -> Path:
+    """What a configuration's `state` says, else the user's own folder."""
+    return Path(state).expanduser() if state else default_state_root()
