@@ -377,3 +377,12 @@ def test_rows_with_a_message_that_cannot_be_read_are_shown_all_the_same(
     assert "100  FAIL" in said(capsys, "show", "--state", state)
     said(capsys, "stats", "--state", state)
     said(capsys, "export", "--csv", tmp_path / "x.csv", "--state", state)
+
+
+@pytest.mark.parametrize("flag", ["--part-id", "--trigger-id", "--recipe", "--limit"])
+@pytest.mark.parametrize("number", ["9" * 23, "-1", "٣", "x"])
+def test_a_number_that_is_none_is_wrong_usage(flag: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["show", f"{flag}={number}"])
+    assert ended.value.code == 2
+    assert "is not a number" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sad_runtime.cli.command import command_parser, run_command
-from sad_runtime.cli.journal_options import add_place, add_wanted
+from sad_runtime.cli.journal_options import add_place, add_wanted, number
 
 PROG = "sad-journal"
 DESCRIPTION = """\
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def _show(add: Add) -> None:
     command = add("show", "decisions, one a line, newest last", "Prints decisions as they were published, newest last.")
     add_wanted(command)
-    command.add_argument("--limit", type=_count, default=50, metavar="N", help="the newest N; 0 shows all (default 50)")
+    command.add_argument("--limit", type=number, default=50, metavar="N", help="the newest N; 0 shows all (default 50)")
     command.add_argument("--json", action="store_true", help="one JSON object a line")
 
     def work(arguments: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ def _rerun(add: Add) -> None:
     )
     command.add_argument("--backend", metavar="NAME", help="engine to judge on (default: as in --config, else auto)")
     command.add_argument("--precision", metavar="NAME", help="model of the bundle (default: as in --config, else fp32)")
-    command.add_argument("--threads", type=_count, default=0, metavar="N", help="CPU threads; 0: the engine decides")
+    command.add_argument("--threads", type=number, default=0, metavar="N", help="CPU threads; 0: the engine decides")
     command.add_argument("--threshold", type=float, metavar="X", help="judge by this threshold instead")
     command.add_argument(
         "--roi",
@@ -151,12 +151,6 @@ def _check(add: Add) -> None:
         return check(arguments)
 
     command.set_defaults(work=work)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number; write for example 100")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def add_wanted(command: argparse.ArgumentParser) -> None:
             f"--{name}", action="extend", nargs="+", default=[], type=str, choices=words, metavar=name.upper(),
             help=f"only these: {', '.join(words)}",
         )  # fmt: skip
-    command.add_argument("--part-id", type=int, metavar="N", help="only the part that the PLC called so")
-    command.add_argument("--trigger-id", type=int, metavar="N", help="only the part of this trigger")
-    command.add_argument("--recipe", type=int, metavar="N", help="only parts of this recipe")
+    command.add_argument("--part-id", type=number, metavar="N", help="only the part that the PLC called so")
+    command.add_argument("--trigger-id", type=number, metavar="N", help="only the part of this trigger")
+    command.add_argument("--recipe", type=number, metavar="N", help="only parts of this recipe")
     command.add_argument("--run", metavar="RUN", help="only this start of the station, by its first letters")
 
 
@@ -56,17 +56,17 @@ def wanted_from(arguments: argparse.Namespace) -> Wanted:
     )
 
 
-def folder_from(arguments: argparse.Namespace) -> StateFolder:
-    """Raises UsageError where no station, or more than one, has a journal."""
+def folder_from(arguments: argparse.Namespace, file: str = "journal.sqlite", what: str = "a journal") -> StateFolder:
+    """Raises UsageError where no station, or more than one, has such a file."""
     root = arguments.state.expanduser() if arguments.state else default_state_root()
     if arguments.station:
         return StateFolder(root, arguments.station)
-    found = sorted(path.parent.name for path in root.glob("*/journal.sqlite"))
+    found = sorted(path.parent.name for path in root.glob(f"*/{file}"))
     if len(found) == 1:
         return StateFolder(root, found[0])
     if found:
         raise UsageError(f"{root}: which of {', '.join(found)}? Add --station {found[0]}")
-    raise UsageError(f"{root}: no station has a journal there. Name the folder that sad-runtime got: --state DIR")
+    raise UsageError(f"{root}: no station has {what} there. Name the folder that sad-runtime got: --state DIR")
 
 
 def moment_ns(text: str) -> int:
@@ -78,3 +78,10 @@ def moment_ns(text: str) -> int:
         return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1e6) * 1000
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(f"'{text}' is no time; write 2h, 30m, 7d or 2026-05-04T06:00") from None
+
+
+def number(text: str) -> int:
+    """An id or a count, at most ten digits."""
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number; write for example 100")
+    return int(text)

@@ -94,7 +94,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """The journal, read only. Raises UsageError where there is none, DataError for one that cannot be read."""
     if not path.is_file():
         raise UsageError(f"{path}: no journal there. Has this station run? Name its folder with --state DIR")
-    connection = _connected(path)
+    connection = connected(path)
     try:
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema != SCHEMA:
@@ -107,8 +107,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    """A journal in a folder that cannot be written is read as it stands, where no write-ahead log belongs to it."""
+def connected(path: Path) -> sqlite3.Connection:
+    """Read only. One in a folder that cannot be written is read as it stands, where no write-ahead log is beside it."""
     name = path.absolute().as_uri()
     connection = sqlite3.connect(f"{name}?mode=ro", uri=True, timeout=1.0, isolation_level=None)
     try:
