@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN    := cpu,headless,train,export
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick slow lint format bench clean gi
+.PHONY: help install demo test quick slow lint format bench clean gi nodeset
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -56,3 +56,9 @@ gi:              ## lets .venv see the system's PyGObject, where it is of the sa
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	if test -d $(GI) && ! test -e $$site/gi; then \
 	  ln -s $(GI) $$site/gi; $(BIN)/python -W ignore -c 'import gi' 2> /dev/null || rm $$site/gi; fi
+
+# OPC 40100-1's own file, for the tests of the OPC UA server; not ours to ship. A test without it says so and is skipped.
+nodeset:         ## the OPC UA Machine Vision nodeset, for the tests, where npm is
+	@if test -d .peers/node_modules/node-opcua-nodesets; then :; elif command -v npm > /dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix .peers node-opcua-nodesets@2.185.0; \
+	else echo "no npm: the tests with the OPC UA nodeset are skipped"; fi

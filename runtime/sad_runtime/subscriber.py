@@ -78,6 +78,8 @@ class Subscriber:
         """Messages that could not be read."""
         self.heatmaps: str | None = None
         """Where the station's heatmaps are, as seen from here; None before its hello."""
+        self.snapshot = snapshot
+        """Where earlier decisions are to be had: as given, else as its hello told; None before it."""
         self._address, self._high_water = address, high_water
         self._keys = keys if address.startswith("tcp://") else None  # a socket file is plain text
         self._snapshot_keys = keys
@@ -87,6 +89,7 @@ class Subscriber:
         self._boot_id = boot_id()
         self._beat_ns = 0
         self._arrivals: dict[tuple[str, int], int] = {}
+        self._woken = False
 
     def __enter__(self) -> Subscriber:
         """Raises UsageError for an address that is none; a publisher that is not there yet is waited for."""
@@ -134,8 +137,11 @@ class Subscriber:
         while (decision := self.poll(math.inf if timeout_s is None else timeout_s * 1000)) is not None:
             yield decision
 
-    def poll(self, timeout_ms: float) -> Decision | None:
-        """The next decision, or None when there is none within `timeout_ms`. Raises UnknownMajor."""
+    def poll(self, timeout_ms: float, wake: int | None = None) -> Decision | None:
+        """The next decision, or None when there is none within `timeout_ms`. Raises UnknownMajor.
+
+        `wake`: a file descriptor; None is returned as soon as it can be read, for whoever waits for other things too.
+        """
         until_s = time.monotonic() + timeout_ms / 1000
         self._receive(0.0)
         while True:
@@ -145,7 +151,7 @@ class Subscriber:
                     return item
                 self._tell(item)
             left_s = max(0.0, until_s - time.monotonic())
-            if not self._receive(left_s) and left_s == 0.0:
+            if not self._receive(left_s, wake) and (left_s == 0.0 or self._woken):
                 return None
 
     @property
@@ -192,9 +198,11 @@ class Subscriber:
         if self._on_gap is not None:
             self._on_gap(gap)
 
-    def _receive(self, wait_s: float) -> bool:
+    def _receive(self, wait_s: float, wake: int | None = None) -> bool:
         """Reads at most one message and one snapshot page, after at most `wait_s`. False when there was nothing."""
         poller = zmq.Poller()
+        if wake is not None:
+            poller.register(wake, zmq.POLLIN)
         poller.register(self._feed, zmq.POLLIN)
         poller.register(self._entry.monitor, zmq.POLLIN)
         snapshot = self._recovery.socket
@@ -202,6 +210,7 @@ class Subscriber:
             poller.register(snapshot, zmq.POLLIN)
         wait_s = max(0.0, min(wait_s, min(self._recovery.wake_s, self._entry.again_s) - time.monotonic()))
         readable = dict(poller.poll(None if math.isinf(wait_s) else math.ceil(wait_s * 1000)))
+        self._woken = readable.pop(wake, 0) != 0
         if self._feed in readable:
             self._read_feed()
         if snapshot is not None and snapshot in readable:
@@ -241,7 +250,8 @@ class Subscriber:
         elif isinstance(message, Hello):
             self.heatmaps = as_reached(message.heatmaps, self._address)
             if self._snapshot is None:
-                self._recovery.move_to(as_reached(message.snapshot, self._address))
+                self.snapshot = as_reached(message.snapshot, self._address)
+                self._recovery.move_to(self.snapshot)
             self._ordering.saw_run(message.run)
         elif self._on_event is not None:
             self._on_event(message)

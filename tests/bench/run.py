@@ -1,6 +1,6 @@
 """Measures speed and memory, each beside a bare peer in the same run, and prints a table. `make bench` runs it all.
 
-    python tests/bench/run.py                      everything, about six minutes
+    python tests/bench/run.py                      everything, about eight minutes
     python tests/bench/run.py latency startup      some
     python tests/bench/run.py --json figures.json  also for scripts
 
@@ -25,6 +25,7 @@ BENCHES = {
     "latency": "capture to decision at a subscriber, over bare inference",
     "startup": "process start to Ready",
     "memory": "what a station keeps, and whether it grows",
+    "gateway": "decision to PLC register, and how soon a lost station shows there",
     "examples": "training examples a second",
     "training": "a training step and its memory, over bare arithmetic",
 }

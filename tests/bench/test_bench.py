@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parent
-NAMES = ("latency", "startup", "memory", "examples", "training")
+NAMES = ("latency", "startup", "memory", "gateway", "examples", "training")
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_every_bench_yields_figures_beside_its_peer(tmp_path: Path) -> None:
 def test_a_bench_that_there_is_not_is_named() -> None:
     result = subprocess.run([sys.executable, str(BENCH / "run.py"), "latencies"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert "no bench latencies; there are latency, startup, memory, examples, training" in result.stderr
+    assert "no bench latencies; there are latency, startup, memory, gateway, examples, training" in result.stderr
 
 
 def test_a_figure_is_held_against_its_budget_on_the_side_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

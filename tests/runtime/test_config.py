@@ -40,6 +40,14 @@ def test_the_shipped_station_shows_every_key_with_its_default_and_a_comment() ->
             assert "#" in line or line.rstrip().endswith(":") or "snapshot" in line, line
 
 
+def test_the_shipped_station_with_a_plc_shows_every_key_of_every_way() -> None:
+    shown = yaml.safe_load((CONFIGS / "station-plc.yaml").read_text())["plc"]
+    config = parse(StationConfig, {"plc": shown}, "station-plc.yaml").plc
+    assert set(shown) == set(type(config).model_fields)
+    for name in ("source", *config.ways):
+        assert set(shown[name]) == set(type(getattr(config, name)).model_fields), name
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -14,7 +14,7 @@ from sad_runtime.errors import AlreadyRunning, DeviceLost, GateFailed, SadError,
 from sad_runtime.ops.supervisor import FINAL, WATCHDOG_S
 
 UNITS = Path(__file__).parents[2] / "deploy/systemd"
-SERVICES = ("sad-runtime@.service", "sad-plant.service")
+SERVICES = ("sad-runtime@.service", "sad-plant.service", "sad-plc.service")
 
 
 def settings(name: str) -> dict[str, str]:
@@ -28,7 +28,7 @@ def test_systemd_takes_the_unit_without_a_word(name: str, tmp_path: Path) -> Non
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
     for unit in UNITS.iterdir():
-        text = unit.read_text(encoding="utf-8").replace("/opt/sad/bin/sad-runtime", sys.executable)
+        text = re.sub("/opt/sad/bin/sad-(runtime|plc)", sys.executable, unit.read_text(encoding="utf-8"))
         (tmp_path / unit.name.replace("@.", "@line1.")).write_text(text, encoding="utf-8")
     checked = tmp_path / name.replace("@.", "@line1.")
     done = subprocess.run([analyze, "verify", "--man=no", checked], capture_output=True, text=True, timeout=60)
@@ -47,6 +47,13 @@ def test_only_what_a_restart_cannot_mend_is_not_started_again(name: str) -> None
 
 def test_the_watchdog_is_the_one_that_a_plant_gives_its_stations() -> None:
     assert float(settings("sad-runtime@.service")["WatchdogSec"]) == WATCHDOG_S
+
+
+def test_the_gateway_needs_no_station_and_may_listen_on_modbus_own_port() -> None:
+    said = settings("sad-plc.service")
+    assert said["CapabilityBoundingSet"] == said["AmbientCapabilities"] == "CAP_NET_BIND_SERVICE"
+    ordered = " ".join(said.get(name, "") for name in ("After", "Requires", "BindsTo", "Wants"))
+    assert "sad-" not in ordered, "a PLC is to read FEED_STALE while models load, and when a station ends"
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from sad_runtime.errors import MissingExtra, UsageError
+from sad_runtime.errors import MissingExtra, Unavailable
 from sad_runtime.files import reason_of
 from sad_runtime.ops.host_port import host_and_port
-from sad_runtime.ops.metrics import StationCollector, Watched
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 log = logging.getLogger("sad.metrics")
 SILENT_S = 2.0
@@ -24,15 +27,22 @@ LOOK_S = 0.2
 """How soon the thread sees that it is to end."""
 
 
-class MetricsServer:
-    """Opened by `with`; `address` is then what was really bound.
+class Collector(Protocol):
+    """What prometheus_client calls one: `collect` gives all metrics anew."""
 
-    Raises MissingExtra without prometheus_client, UsageError for a port in use.
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class MetricsServer:
+    """Opened by `with`; `address` is then what was really bound. `collector` is asked in the server's thread at each
+    scrape, and once at opening. `key`: where the address is configured.
+
+    Raises MissingExtra without prometheus_client, Unavailable for a port in use.
     """
 
-    def __init__(self, address: str, watched: Watched) -> None:
+    def __init__(self, address: str, collector: Collector, *, key: str = "metrics.address") -> None:
         self.address = address
-        self._watched = watched
+        self._collector, self._key = collector, key
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -40,17 +50,17 @@ class MetricsServer:
         try:
             from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
         except ImportError:
-            raise MissingExtra("prometheus-client", "metrics", "metrics.address") from None
+            raise MissingExtra("prometheus-client", "metrics", self._key) from None
         registry = CollectorRegistry()
-        registry.register(StationCollector(self._watched))
+        registry.register(self._collector)
         ProcessCollector(registry=registry)
         host, port = host_and_port(self.address)
         kind = _Server6 if ":" in host else _Server
         try:
             server = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
         except OSError as error:
-            raise UsageError(
-                f"metrics.address {self.address}: cannot be bound ({reason_of(error)}). Name another port, "
+            raise Unavailable(
+                f"{self._key} {self.address}: cannot be bound ({reason_of(error)}). Name another port, "
                 "or stop the program that has it"
             ) from None
         self.address = f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}"

@@ -17,6 +17,7 @@ from sad_runtime.faults.schedule import faults_from
 from sad_runtime.feed.config import FeedConfig
 from sad_runtime.manifest import Roi
 from sad_runtime.ops.host_port import HostPort
+from sad_runtime.plc.config import PlcConfig
 from sad_runtime.scene.config import SceneConfig
 from sad_runtime.schema import Strict
 from sad_runtime.verdict import Verdict
@@ -124,6 +125,8 @@ class StationConfig(Strict):
     journal: JournalConfig = JournalConfig()
     pictures: PicturesConfig = PicturesConfig()
     metrics: MetricsConfig = MetricsConfig()
+    plc: PlcConfig = PlcConfig()
+    """For sad-plc; the station itself does not look at it."""
     state: str | None = None
     inject: Annotated[str, AfterValidator(_faults)] = ""
     """Faults to stage, for trying out (faults/schedule.py)."""

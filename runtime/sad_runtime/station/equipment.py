@@ -19,7 +19,7 @@ from sad_runtime.journal.replay import Replay
 from sad_runtime.messages import Command, CommandReply, Decision
 from sad_runtime.ops.latency_telling import LatencyTelling
 from sad_runtime.ops.measures import Measures
-from sad_runtime.ops.metrics import Watched
+from sad_runtime.ops.metrics import StationCollector, Watched
 from sad_runtime.ops.metrics_server import MetricsServer
 from sad_runtime.ops.progress import FollowedFeed, Progress
 from sad_runtime.station.answers import Answers
@@ -83,7 +83,7 @@ class Equipment:
             opening.callback(self.happenings.detach)
             opening.enter_context(LatencyTelling(self.measures, self.happenings))
             if self.metrics_address is not None:
-                server = opening.enter_context(MetricsServer(self.metrics_address, self.watched))
+                server = opening.enter_context(MetricsServer(self.metrics_address, StationCollector(self.watched)))
                 self.metrics_address = server.address
             self._opened = opening.pop_all()
         for name, address in self.feed.addresses.items():

@@ -49,6 +49,11 @@ class StateFolder:
         return self.folder / "commands.ipc"
 
     @property
+    def plc_lock(self) -> Path:
+        """Of this station's gateway."""
+        return self.folder / "plc.lock"
+
+    @property
     def plc_record(self) -> Path:
         """What sad-plc showed the PLC, and what the PLC said."""
         return self.folder / "plc.sqlite"

@@ -20,7 +20,7 @@ from sad_runtime.errors import CameraError, MissingExtra, UsageError
 from sad_runtime.messages import Decision, Event
 from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.ops.measures import Measures
-from sad_runtime.ops.metrics import Watched
+from sad_runtime.ops.metrics import StationCollector, Watched
 from sad_runtime.ops.metrics_server import MetricsServer
 from sad_runtime.ops.progress import Progress
 from sad_runtime.station.answers import Judge
@@ -45,8 +45,8 @@ def of(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
 
 
-def watched(measures: Measures | None = None) -> Watched:
-    return Watched("line1", "run-1", measures or Measures(), Progress(), Judge)
+def watched(measures: Measures | None = None) -> StationCollector:
+    return StationCollector(Watched("line1", "run-1", measures or Measures(), Progress(), Judge))
 
 
 def decision(verdict: Verdict, reason: Reason, **latency_ms: float) -> Decision:

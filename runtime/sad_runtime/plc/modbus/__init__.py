@@ -1,0 +1,1 @@
+"""Modbus/TCP: a server that PLCs come to, and a client that goes to a PLC."""

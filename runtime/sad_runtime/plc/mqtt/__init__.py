@@ -1,0 +1,1 @@
+"""Results and states for MES and dashboards, over paho-mqtt."""

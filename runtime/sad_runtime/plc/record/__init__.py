@@ -1,0 +1,1 @@
+"""The gateway's own record: what was written to whom, and when."""

@@ -1,0 +1,209 @@
+"""`sad-plc simulate` as its user has it: against a real gateway and a real station, and with nobody there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sad_runtime.cli.plc import main
+from sad_runtime.errors import UsageError
+from sad_runtime.plc.register_map import status_registers
+from sad_runtime.plc.simulator.belt import BeltPlan
+from sad_runtime.plc.simulator.cli import settings_for
+from sad_runtime.plc.simulator.faults import PLC_FAULTS, PlcFaults, plc_faults_from
+from sad_runtime.plc.simulator.score import Counts
+from sad_runtime.plc.simulator.tracking import Tracked
+from sad_runtime.plc.simulator.truth import truth_of
+from sad_runtime.plc.simulator.view import Lines, Picture, Sight, belt_of
+from sad_runtime.plc.status import CommandBlock, Control, Status
+
+CAMERA = "demo:washer?fps=100&defects=0.2&size=64&seed=5"
+FAST = ("--speed-mm-s", "800", "--camera-to-gate-mm", "500", "--spacing-mm", "100", "--view", "plain", "--json")
+
+
+@dataclass(frozen=True)
+class Peers:
+    feed: str
+    modbus: str
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextmanager
+def running(folder: Path, *command: str) -> Iterator[None]:
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    with (
+        (folder / f"{command[0]}.log").open("w") as log,
+        subprocess.Popen([sys.executable, "-m", *command], stderr=log, stdout=log, env=environment) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def station_and_gateway(folder: Path, bundle: Path) -> Iterator[Peers]:
+    decisions, heatmaps, snapshot, modbus = free_ports(4)
+    feed, where = f"tcp://127.0.0.1:{decisions}", f"127.0.0.1:{modbus}"
+    sockets = ("--heatmaps", f"tcp://127.0.0.1:{heatmaps}", "--snapshot", f"tcp://127.0.0.1:{snapshot}")
+    state = ("--state", str(folder / "state"))
+    options = ("--camera", CAMERA, "--bundle", str(bundle), "--backend", "constant", "--trigger", "software")
+    with (
+        running(folder, "sad_runtime.cli.runtime_start", *options, *state, "--decisions", feed, *sockets),
+        running(folder, "sad_runtime.cli.plc", *state, "--feed", feed, "--modbus", where),
+    ):
+        yield Peers(feed, where)
+
+
+def simulated(capsys: pytest.CaptureFixture[str], peers: Peers, *flags: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report. The first ten seconds may pass until station and gateway are there."""
+    for _ in range(3):
+        code = main(
+            ["simulate", "--modbus", peers.modbus, "--feed", peers.feed, "--camera", CAMERA, *FAST, *flags],
+        )
+        out = capsys.readouterr().out
+        if code != 1:
+            break
+    return code, json.loads(out)
+
+
+@pytest.mark.slow
+def test_all_parts_pass_where_the_model_passes_all(
+    tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with station_and_gateway(tmp_path, tiny_bundle) as peers:
+        code, report = simulated(capsys, peers, "--parts", "40")
+    assert (code, report["parts"], report["passed_by_system"], report["unaccounted"]) == (0, 40, 0, 0)
+    assert report["passed"]["good"] + report["passed"]["bad"] >= 38  # a busy computer may cost a part or two
+    assert report["passed"]["bad"] > 0  # the stand-in passes everything
+    assert report["foreign"] == report["decided_twice"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PLC_FAULTS)
+def test_no_fault_of_the_plc_lets_a_part_go_that_must_not(
+    kind: str, tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with station_and_gateway(tmp_path, tiny_bundle) as peers:
+        code, report = simulated(capsys, peers, "--parts", "60", "--fault", f"{kind}@1s+2s")
+    assert (code, report["passed_by_system"], report["unaccounted"]) == (0, 0, 0)
+    passed, rejected = sum(report["passed"].values()), sum(report["rejected_by_system"].values())
+    assert passed + rejected == 60
+    assert rejected >= 5  # the fault was felt
+    assert passed >= 10  # and the line came back
+
+
+def test_no_gateway_is_said_with_exit_code_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sad_runtime.plc.simulator.line.ANSWER_S", 0.5)
+    (port,) = free_ports(1)
+    assert main(["simulate", "--modbus", f"127.0.0.1:{port}", "--feed", "none", "--view", "plain"]) == 1
+    assert f"nobody listens at 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--fault", "cabel@3s"], "did you mean 'cable'"),
+        (["--fault", "cable"], "cable@10s+3s"),
+        (["--spacing-mm", "5"], "wider spacing"),
+        (["--camera-to-gate-mm", "20"], "further away"),
+        (["--camera", "0"], "only of a demo: camera"),
+        (["--camera", "demo:teapot"], "teapot"),
+        (["--modbus", "here"], "not an address"),
+        (["--feed", "udp:nothing", "--modbus", "127.0.0.1:9"], "not the address of a feed"),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_opened(
+    flags: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", *flags]) == 2
+    assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--speed-mm-s=0", "--speed-mm-s=9", "--spacing-mm=nan", "--parts=-1", "--recipe=0"])
+def test_numbers_out_of_range_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", flag])
+    assert flag.partition("=")[0] in capsys.readouterr().err
+
+
+def test_the_deadline_is_what_the_way_to_the_gate_leaves_at_full_speed() -> None:
+    settings = settings_for(BeltPlan(speed_mm_s=200, camera_to_gate_mm=600, swing=0.1), 0.01)
+    window_mm = 2 * 2.2 + 2
+    assert settings.deadline_ms == int((600 - window_mm) / 220 * 1000 - 20 - 50)
+    assert settings.gate_window == round(window_mm * 10)
+    with pytest.raises(UsageError, match="shorter scan"):
+        settings_for(BeltPlan(speed_mm_s=200, spacing_mm=20), 0.01)
+
+
+def test_the_truth_is_the_cameras_own() -> None:
+    is_bad = truth_of("demo:washer?defects=0.3&seed=2")
+    assert 20 < sum(map(is_bad, range(100))) < 40
+    assert not any(map(truth_of("demo:washer?defects=0&seed=2"), range(100)))
+
+
+def test_faults_spoil_what_goes_over_the_wire_and_only_while_they_are_on() -> None:
+    faults = PlcFaults(plc_faults_from("no-ack@1s+1s, same-id@3s+1s, double-trigger@5s"))
+    first = CommandBlock(control=Control.TRIGGER, part_id=1, trigger_id=1, ack_seq=1)
+    second = CommandBlock(control=Control.TRIGGER, part_id=2, trigger_id=2, ack_seq=2)
+    assert faults.at(0.5) == frozenset()
+    assert faults.spoilt(first) == first
+    assert faults.at(1.5) == {"no-ack"}
+    assert faults.spoilt(second).ack_seq == 1
+    assert faults.at(2.5) == frozenset()
+    assert faults.spoilt(second) == second
+    assert faults.at(3.5) == {"same-id"}
+    assert faults.spoilt(second).part_id == 1
+    assert faults.at(60) == {"double-trigger"}
+    edges = [faults.spoilt(second).control for _ in range(4)]
+    assert sorted(edges) == [0, 0, Control.TRIGGER, Control.TRIGGER]
+    assert edges[0] != edges[1]
+
+
+def test_plain_lines_come_when_something_changes_and_now_and_then() -> None:
+    out = io.StringIO()
+    view = Lines(out)
+    registers = status_registers(Status())[:64]
+    for now_ms in range(0, 6000, 10):
+        view.show(Sight(now_ms, registers=registers if now_ms > 1000 else None, why="nobody listens"))
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("--")] == [
+        "-- no connection: nobody listens",
+        "-- fault 30: nothing was heard from the station for 330 ms",
+    ]
+    assert len(lines) == 4
+
+
+def test_the_picture_draws_the_belt_and_the_lamps() -> None:
+    out = io.StringIO()
+    view = Picture(out)
+    good, bad = (
+        Tracked(1, 1, 0, judged=True, good=True, told="PASS ok"),
+        Tracked(2, 2, 0, judged=True, told="FAIL score"),
+    )
+    sight = Sight(0, [(0.5, good), (0.2, bad)], status_registers(Status())[:64], True, [good, bad], Counts())
+    view.show(sight)
+    view.close()
+    for word in ("open", "INVALID  FAULT", "FEED_STALE", "PASS ok", "FAIL score", "rejected by the model 0"):
+        assert word in out.getvalue()
+    assert belt_of([(0.5, good), (0.25, bad), (1.0, None)], colour=False).replace("_", "") == "xo-"
