@@ -45,9 +45,7 @@ def tables() -> dict[str, str]:
 def with_tables(page: str) -> str:
     """`page` with each table as it is made now. Raises ValueError where a mark is missing."""
     for name, table in tables().items():
-        page, count = re.subn(
-            MARKED.format(name=name), lambda found, table=table: found[1] + table + found[2], page, flags=re.S
-        )
+        page, count = re.subn(MARKED.format(name=name), "\\1" + table.replace("\\", "\\\\") + "\\2", page, flags=re.S)
         if count != 1:
             raise ValueError(f"the page has the mark <!-- table: {name} --> {count} times, not once")
     return page

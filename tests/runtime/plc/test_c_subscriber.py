@@ -97,13 +97,13 @@ class Publisher:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        self.address = str(socket.last_endpoint.decode())
+        self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.seq = 0
 
     def subscribed(self) -> None:
         """Waits for both subscriptions."""
         for _ in range(2):
-            assert self._socket.poll(PATIENCE_S * 1e3), "nobody subscribed"
+            assert self._socket.poll(int(PATIENCE_S * 1e3)), "nobody subscribed"
             self._socket.recv()
 
     def beat(self, **changes: Any) -> None:

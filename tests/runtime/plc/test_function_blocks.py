@@ -157,8 +157,9 @@ def test_a_result_of_another_part_lets_nothing_go(dialect: str) -> None:
     status = belt.stage.decide(trigger_id=trigger, part_id=part)
     assert status.result is not None
     belt.bus = False
-    for changes in ({"part_id": part + 1}, {"trigger_id": trigger + 1}, {"part_id": part + 65536}):
-        belt.block.read(replace(status, result=replace(status.result, **changes)))
+    for other_part, other_trigger in ((part + 1, trigger), (part, trigger + 1), (part + 65536, trigger)):
+        other = replace(status.result, part_id=other_part, trigger_id=other_trigger)
+        belt.block.read(replace(status, result=other))
         belt.scan()
     slot = belt.block.program.values["Parts"][0]
     assert not slot["Good"].number
