@@ -169,6 +169,22 @@ def test_a_result_of_another_part_lets_nothing_go(dialect: str) -> None:
 
 
 @DIALECTS
+def test_a_result_of_a_part_triggered_elsewhere_on_the_belt_lets_nothing_go(dialect: str) -> None:
+    """Names may be given to the wrong part, by a program or by hand; where it lay cannot."""
+    belt = Belt(dialect, verdict=None)
+    belt.part()
+    part, trigger = belt.stage.block.part_id, belt.stage.block.trigger_id
+    status = belt.stage.decide(trigger_id=trigger, part_id=part)
+    assert status.result is not None
+    belt.bus = False
+    belt.block.read(replace(status, result=replace(status.result, encoder=status.result.encoder + 1)))
+    belt.scan()
+    slot = belt.block.program.values["Parts"][0]
+    assert slot["Judged"].number
+    assert not slot["Good"].number
+
+
+@DIALECTS
 @pytest.mark.parametrize(
     ("at", "value"),
     [(0, 0x0200), (1, 0xFFFF), (1, 0), (12, 3), (8, 0x1234), (62, 1), (63, 0)],
