@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sad_export.demo_line import Outcome, table, write_picture
+from sad_export.demo_plc import belt
 from sad_runtime.cameras.demo.parts import PARTS
 from sad_runtime.cli.command import command_parser, run_command
 from sad_runtime.cli.progress import Progress, clock
@@ -29,6 +30,7 @@ EXAMPLES = """\
 LINE_SEED = 2026
 """The line's parts are drawn with another seed than the pictures that were learnt from."""
 DEFECTIVE = 0.4
+BELT_PARTS = 40
 PATIENCE_S = 60.0
 
 
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_parser(
         "sad-demo",
         "Shows the whole way on rendered parts, with no camera, GPU or download: pictures of good parts, training, "
-        "export through the parity gate, and a line whose every decision is received and held against the truth.",
+        "export through the parity gate, a line whose every decision is received and held against the truth, and a "
+        "simulated PLC that triggers it.",
         EXAMPLES,
     )
     parser.add_argument("--part", default="washer", choices=sorted(PARTS), help="what the line makes (default: washer)")
@@ -74,7 +77,9 @@ def _work(arguments: argparse.Namespace) -> int:
     outcomes = _line(arguments, bundle)
     print("\n" + table(outcomes))
     write_picture(out / "line.png", bundle, outcomes, LINE_SEED, arguments.defect_px or None)
-    _say(5, f"done in {clock(time.monotonic() - started)}. Look at:")
+    _say(5, "let a PLC trigger it: parts on a conveyor, a reject gate, Modbus/TCP in between")
+    belt(_camera(arguments), bundle, out, BELT_PARTS)
+    _say(6, f"done in {clock(time.monotonic() - started)}. Look at:")
     print(f"  {out / 'line.png'}          parts, heatmaps and verdicts of the line")
     print(f"  {out / 'evaluation.html'}   figures, scores and the misses on held-out parts")
     print(f"  {out / 'run' / 'report.html'}   how it learnt")
@@ -83,7 +88,7 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _say(number: int, text: str) -> None:
-    print(f"\n[{number}/5] {text}", flush=True)
+    print(f"\n[{number}/6] {text}", flush=True)
 
 
 def _command(module: str, arguments: list[str]) -> None:
@@ -94,11 +99,14 @@ def _command(module: str, arguments: list[str]) -> None:
         raise SadError(f"{module}: ended with exit code {result.returncode}; see above")
 
 
+def _camera(arguments: argparse.Namespace) -> str:
+    camera = f"demo:{arguments.part}?defects={DEFECTIVE}&seed={LINE_SEED}"
+    return f"{camera}&defect_px={arguments.defect_px}" if arguments.defect_px else camera
+
+
 def _line(arguments: argparse.Namespace, bundle: Path) -> list[Outcome]:
     """Runs the station in its own process, subscribes, and pairs each decision with the truth."""
-    camera = f"demo:{arguments.part}?defects={DEFECTIVE}&seed={LINE_SEED}&fps=20&n={arguments.parts}"
-    if arguments.defect_px:
-        camera += f"&defect_px={arguments.defect_px}"
+    camera = f"{_camera(arguments)}&fps=20&n={arguments.parts}"
     with tempfile.TemporaryDirectory(prefix="sad-") as folder:
         addresses = {name: f"ipc://{folder}/{name}" for name in ("decisions", "heatmaps", "snapshot", "commands")}
         flags = [word for name, address in addresses.items() for word in (f"--{name}", address)]

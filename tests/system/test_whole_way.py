@@ -41,6 +41,12 @@ def test_the_demo_holds_every_decision_against_the_truth(demo: tuple[Path, str])
     assert all(int(row[1]) == sum(map(int, row[2:5])) for row in line_rows)
 
 
+def test_the_demo_ends_with_a_plc_that_lost_count_of_nothing(demo: tuple[Path, str]) -> None:
+    counts = dict(line.rsplit(maxsplit=1) for line in demo[1].splitlines() if line.startswith(("parts  ", "unacc")))
+    assert counts == {"parts": "40", "unaccounted": "0"}
+    assert "passed by system     0" in demo[1]
+
+
 def test_the_line_scores_as_the_evaluation_does_to_the_last_bit(demo: tuple[Path, str], tmp_path: Path) -> None:
     from sad_train.evaluation.subject import open_subject
 
