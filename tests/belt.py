@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import Any
 import zmq
 
 from fault_matrix import write_bright_bundle
+from ports import free_port
 
 CAMERA = "demo:washer?fps=60&drop=1&defects=0.1&size=128&seed=4"
 STAGED = ("dark", "freeze", "blur", "unplug", "hang", "torn", "drop", "slow", "nan", "crash", "disk-slow", "disk-full")
@@ -128,7 +128,7 @@ class Belt:
         self._calm_s = calm_s
         names = ("decisions", "heatmaps", "snapshot", "commands", "lossy")
         sockets = {name: f"ipc://{folder}/{name}" for name in names}
-        modbus = f"127.0.0.1:{_free_port()}"
+        modbus = f"127.0.0.1:{free_port()}"
         state = ["--state", str(folder / "state")]
         bundle = write_bright_bundle(folder / "washer.sad")
         flags = [word for name in names[:4] for word in (f"--{name}", sockets[name])]
@@ -233,12 +233,6 @@ class Belt:
             self.told.done[f"plc: {kind}"] += 1
             at_s += self._dice.uniform(8.0, 20.0)
         return ",".join(told)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket as system_socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import zmq
 
 import feeds
 from feeds import STATION, MemoryJournal, a_decision, open_feed, publish, wait_until
+from ports import free_port
 from sad_runtime.errors import UsageError
 from sad_runtime.feed.ordering import Gap
 from sad_runtime.feed.publisher import Feed
@@ -113,7 +113,7 @@ def test_a_late_joiner_who_wants_history_gets_all_of_it_in_pages(feed: Feed, jou
 
 
 def test_a_reader_that_is_there_first_waits_for_the_station(tmp_path: Path, journal: MemoryJournal) -> None:
-    address = f"tcp://127.0.0.1:{_free_port()}"
+    address = f"tcp://127.0.0.1:{free_port()}"
     with Subscriber(address) as reader:
         assert reader.poll(50) is None
         assert (reader.alive, reader.silent_ms) == (False, math.inf)
@@ -251,7 +251,7 @@ def test_a_reader_that_must_not_wait_recovers_nothing(feed: Feed, journal: Memor
 
 
 def test_a_silent_snapshot_socket_delays_but_does_not_stop_the_decisions(feed: Feed, journal: MemoryJournal) -> None:
-    silent = f"tcp://127.0.0.1:{_free_port()}"
+    silent = f"tcp://127.0.0.1:{free_port()}"
     with Subscriber(feed.addresses["decisions"], snapshot=silent, recovery_timeout_s=0.3) as reader:
         attached(feed, reader)
         publish(feed, journal, a_decision(1))
@@ -379,7 +379,7 @@ def test_a_heartbeat_that_lay_unread_does_not_make_the_feed_alive(publisher: zmq
 
 
 def test_after_a_regular_restart_the_end_of_the_old_run_comes_first(tmp_path: Path) -> None:
-    address, snapshot = (f"tcp://127.0.0.1:{port}" for port in (_free_port(), _free_port()))
+    address, snapshot = (f"tcp://127.0.0.1:{port}" for port in (free_port(), free_port()))
     first, second = MemoryJournal("run-1"), MemoryJournal("run-2")
     with Subscriber(address) as reader:
         with open_feed(tmp_path, first, decisions=address, snapshot=snapshot) as feed:
@@ -399,7 +399,7 @@ def test_after_a_regular_restart_the_end_of_the_old_run_comes_first(tmp_path: Pa
 
 
 def test_a_station_that_is_killed_and_started_again_is_followed(tmp_path: Path) -> None:
-    address, snapshot = (f"tcp://127.0.0.1:{port}" for port in (_free_port(), _free_port()))
+    address, snapshot = (f"tcp://127.0.0.1:{port}" for port in (free_port(), free_port()))
     with Subscriber(address, history=True) as reader:
         with _station(address, snapshot, tmp_path, "first", 50):
             first = _decisions_of(reader, "first", 50)
@@ -433,12 +433,6 @@ def _decisions_of(reader: Subscriber, run: str, last: int) -> list[Decision]:
         assert decision.run == run
         found.append(decision)
     return found
-
-
-def _free_port() -> int:
-    with system_socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- what a gateway box needs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from feeds import MemoryJournal, a_decision, open_feed, publish, wait_until
 from modbus import Wire
+from ports import free_port
 from sad_runtime.feed.publisher import Feed
 from sad_runtime.plc.register_map import status_values
 from sad_runtime.plc.status import Bit
@@ -22,12 +22,6 @@ from sad_runtime.verdict import State
 
 PATIENCE_S = 20.0
 CONFIGS = Path(__file__).parents[3] / "configs"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def ran(*words: str) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss, SecurityPolicyBasic256Sha256
 
 from opcua_clients import URI, CertificateFolder
+from ports import free_port
 from sad_runtime.errors import Unavailable, UsageError
 from sad_runtime.plc.config import OpcUaConfig, OpcUaUser
 from sad_runtime.plc.opcua.way import OpcUa
@@ -87,12 +88,6 @@ class Stand:
             yield client
         finally:
             await client.disconnect()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def opened(folder: Path, certificates: CertificateFolder, **settings: Any) -> Stand:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ports import free_ports
 from sad_runtime.cli.plc import main
 from sad_runtime.errors import UsageError
 from sad_runtime.plc.register_map import status_registers
@@ -36,14 +36,6 @@ FAST = ("--speed-mm-s", "800", "--camera-to-gate-mm", "500", "--spacing-mm", "10
 class Peers:
     feed: str
     modbus: str
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @contextmanager
