@@ -37,6 +37,11 @@ PLC_FAULTS = ("plc-stop", "cable", "no-ack", "double-trigger", "same-id", "garba
 BELT = ("--speed-mm-s", "1000", "--spacing-mm", "50", "--camera-to-gate-mm", "500", "--scan-ms", "5")
 """Twenty parts a second."""
 PARTS_S = 20.0
+CONFIG = """\
+trigger: {picture_within_ms: 25}      # the next part is there after 35 ms at the earliest
+journal: {wait_ms: 50}
+pictures: {keep: []}
+"""
 PATIENCE_S = 60.0
 
 
@@ -134,7 +139,7 @@ class Belt:
         flags = [word for name in names[:4] for word in (f"--{name}", sockets[name])]
         options = ["--camera", CAMERA, "--bundle", str(bundle), "--trigger", "software", "--backend", "onnxruntime"]
         config = folder / "station.yaml"
-        config.write_text("journal: {wait_ms: 50}\npictures: {keep: []}\n")
+        config.write_text(CONFIG)
         self._station = Process(
             ["sad_runtime.cli.runtime_start", "--config", str(config), *options, *flags, *state, "--threads", "1"],
             folder / "station.log",

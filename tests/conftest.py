@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("patient", deadline=None)  # machines are slow and busy
+hypothesis.settings.load_profile("patient")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import each other's stands by name: `from bundles import ...`
 

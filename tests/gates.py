@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from sad_runtime.messages import Command, CommandReply, Decision, Event, Heartbeat
+from sad_runtime.plc.account import Note
 from sad_runtime.plc.answer import Answer
-from sad_runtime.plc.gate import Gate, Note
-from sad_runtime.plc.status import Bit, CommandBlock, Control, Status
+from sad_runtime.plc.gate import Gate
+from sad_runtime.plc.status import CommandBlock, Control, Status
 from sad_runtime.verdict import Reason, State, Verdict
 
 STATION = "line1"
@@ -28,6 +29,8 @@ class Stage:
         self.orders: list[Command] = []
         self.notes: list[Note] = []
         self.plc_lives = True
+        self.encoders: dict[tuple[int, int], int] = {}
+        """Of triggered parts, as the station says them back."""
         self._beat_ns = self.now_ns - 100 * MS
         self.after(0)
         self.write()
@@ -62,8 +65,10 @@ class Stage:
         """A rising TRIGGER; the station says yes."""
         enabled = self.block.control & Control.ENABLE
         self.write(enabled)
-        status = self.write(enabled | Control.TRIGGER, trigger_id=trigger_id, part_id=part_id, **values)
-        if status.bits & Bit.TRIGGER_ACK:
+        before = len(self.orders)
+        self.write(enabled | Control.TRIGGER, trigger_id=trigger_id, part_id=part_id, **values)
+        self.encoders[trigger_id, part_id] = self.block.encoder
+        if len(self.orders) > before:
             self.answer(self.orders[-1])
         return self.status
 
@@ -90,6 +95,8 @@ class Stage:
             "score": 1.5,
             "threshold": 4.0,
             "deadline_ms": self.deadline_ms,
+            "recipe": self.recipe,
+            "encoder": self.encoders.get((changes.get("trigger_id", -1), changes.get("part_id", -1))),
         }
         return Decision(**(values | changes))
 
@@ -106,7 +113,7 @@ class Stage:
     def _turn(self) -> None:
         if self.beating and self.now_ns - self._beat_ns >= 100 * MS:
             self._beat_ns = self.now_ns
-            self.gate.heard(self._beat())
+            self.gate.heard(self._beat(), self.now_ns)
             if self.plc_lives:
                 beat = (self.block.plc_heartbeat + 1) & 0xFFFF
                 self.block = replace(self.block, plc_heartbeat=beat)

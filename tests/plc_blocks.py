@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gates import Stage
+from sad_runtime.messages import Command
+from sad_runtime.plc.modbus.order import writes
 from sad_runtime.plc.register_map import (
     COMMANDS,
     FIELDS,
@@ -16,7 +21,8 @@ from sad_runtime.plc.register_map import (
     status_registers,
     words_of,
 )
-from sad_runtime.plc.status import Status
+from sad_runtime.plc.s7.block import requests_for
+from sad_runtime.plc.status import CommandBlock, Status
 from sad_runtime.verdict import Verdict
 from structured_text import Program, Value
 
@@ -25,6 +31,8 @@ ST = FOLDER / "SadInspection.st"
 SCL = FOLDER / "SadInspection.scl"
 SCAN_MS = 10
 OFFSET, WINDOW = 100, 5
+SIGHT = 6
+"""Encoder counts; the parts of the tests are at least 7 apart."""
 TYPES = {"Word": "WORD", "DWord": "DWORD", "Real": "DWORD"}
 
 
@@ -34,11 +42,32 @@ def st_from_scl(text: str) -> str:
     text = re.sub(r"^(VERSION.*|\{.*\}|BEGIN)$", "", text, flags=re.M)
     text = re.sub(r"//.*", "", text)
     text = text.replace("#", "§").replace("16§", "16#").replace("T§", "T#").replace("§", "").replace('"', "")
-    text = text.replace("TON_TIME", "TON").replace(".TON(", "(")
+    text = text.replace("TON_TIME", "TON")
     text = re.sub(r"^TYPE SadPart\s+STRUCT", "TYPE SadPart :\nSTRUCT", text, flags=re.M)
     for name in ("UDInt", "UInt", "DInt", "Bool"):
         text = re.sub(rf"\b{name}\b", name.upper(), text)
     return text.replace("END_STRUCT;", "END_STRUCT")
+
+
+Steps = Callable[[list[int], list[int]], Iterator[list[int]]]
+"""(what is in the PLC, what is to be there) -> what is in the PLC after each request."""
+
+
+def modbus_client_steps(old: list[int], new: list[int]) -> Iterator[list[int]]:
+    for step in writes(old, new):
+        old = [*old[: step.at], *step.words, *old[step.at + len(step.words) :]]
+        yield old
+
+
+def s7_steps(old: list[int], new: list[int]) -> Iterator[list[int]]:
+    layout = f">{len(old)}H"
+    there = bytearray(struct.pack(layout, *old))
+    for at, data in requests_for(struct.pack(layout, *new), bytes(there)):
+        there[at : at + len(data)] = data
+        yield list(struct.unpack(layout, there))
+
+
+STEPS: dict[str, Steps] = {"modbus_client": modbus_client_steps, "s7": s7_steps}
 
 
 def data_block(name: str) -> dict[str, tuple[int, str]]:
@@ -68,7 +97,9 @@ class Block:
             self.program = Program(ST.read_text())
 
     def read(self, status: Status) -> None:
-        registers = status_registers(status)
+        self.read_registers(status_registers(status))
+
+    def read_registers(self, registers: list[int]) -> None:
         if not self.scl:
             return self.program.set_words("Status", registers)
         for field in FIELDS:
@@ -97,7 +128,9 @@ def _value(registers: list[int], field: Field | CommandField, start: int) -> Val
 class Belt:
     """A belt, a station that answers `answer_ms` after each trigger, the gate of the gateway, the block."""
 
-    def __init__(self, dialect: str, *, verdict: Verdict | None = Verdict.PASS, answer_ms: int = 60) -> None:
+    def __init__(
+        self, dialect: str, *, verdict: Verdict | None = Verdict.PASS, answer_ms: int = 60, steps: Steps | None = None
+    ) -> None:
         self.block = Block(dialect)
         self.stage = Stage(enabled=False)
         self.stage.plc_lives = False
@@ -105,11 +138,18 @@ class Belt:
         self.now_ms, self.encoder, self.speed = 0, 0, 1
         self.bus = True
         """Whether registers travel."""
+        self.lag_scans = 0
+        """How much later than written commands get to the gateway."""
+        self.torn = 0
+        """Scans that found the registers half written."""
         self.barrier = False
         self.let: list[int] = []
         """Encoder counts at which the gate lets go."""
-        self._due: list[tuple[int, Verdict, int, int]] = []
-        for name, number in (("Enable", 1), ("GateOffset", OFFSET), ("GateWindow", WINDOW)):
+        self._due: list[tuple[int, Verdict, Command]] = []
+        self._steps, self._there = steps, status_registers(self.stage.status)
+        self._under_way: Iterator[list[int]] = iter(())
+        self._on_the_way: deque[tuple[int, CommandBlock]] = deque()
+        for name, number in (("Enable", 1), ("GateOffset", OFFSET), ("GateWindow", WINDOW), ("Sight", SIGHT)):
             self.block.program.set(name, number)
         self.scan(50)
 
@@ -120,14 +160,13 @@ class Belt:
             status = self.stage.after(SCAN_MS)
             self._answer_triggers()
             if self.bus:
-                self.block.read(status)
+                self._show(status)
             program = self.block.program
             program.set("Encoder", self.encoder)
             program.set("PartAtCamera", self.barrier)
             program.call(self.now_ms)
             if self.bus:
-                self.stage.block = command_block(self.block.written())
-                self.stage.gate.commanded(self.stage.block, self.stage.now_ns)
+                self._command()
             if program.number("LetPass"):
                 self.let.append(self.encoder)
 
@@ -146,16 +185,35 @@ class Belt:
     def count(self, name: str) -> int:
         return self.block.program.number(name)
 
+    def _show(self, status: Status) -> None:
+        """At once, or a request a scan; the next status when the one before is through."""
+        if self._steps is None:
+            return self.block.read(status)
+        step = next(self._under_way, None)
+        if step is None:
+            self._under_way = self._steps(self._there, status_registers(status))
+            step = next(self._under_way, self._there)
+        self._there = step
+        self.torn += step[7:9] != step[62:64]
+        self.block.read_registers(step)
+
+    def _command(self) -> None:
+        self._on_the_way.append((self.now_ms + self.lag_scans * SCAN_MS, command_block(self.block.written())))
+        while self._on_the_way and self._on_the_way[0][0] <= self.now_ms:
+            self.stage.block = self._on_the_way.popleft()[1]
+            self.stage.gate.commanded(self.stage.block, self.stage.now_ns)
+
     def _answer_triggers(self) -> None:
         for order in [order for order in self.stage.orders if order.op == "trigger"]:
             self.stage.answer(order)
+            self.stage.encoders[order.trigger_id or 0, order.part_id or 0] = order.encoder or 0
             if self.verdict is not None:
-                due = self.now_ms + self.answer_ms
-                self._due.append((due, self.verdict, order.trigger_id or 0, order.part_id or 0))
+                self._due.append((self.now_ms + self.answer_ms, self.verdict, order))
         self.stage.orders.clear()
         for answer in [answer for answer in self._due if answer[0] <= self.now_ms]:
             self._due.remove(answer)
-            self.stage.decide(answer[1], trigger_id=answer[2], part_id=answer[3])
+            _, verdict, order = answer
+            self.stage.decide(verdict, self.answer_ms, trigger_id=order.trigger_id, part_id=order.part_id)
 
 
 def _as_dint(number: int) -> int:

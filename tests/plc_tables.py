@@ -14,11 +14,21 @@ from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
+from sad_runtime.plc.modbus.requests import Code
 from sad_runtime.plc.register_map import COMMANDS, FIELDS, RING_AT, RING_FIELDS, RING_WORDS, CommandField, Field
 from sad_runtime.plc.status import BIT_TEXT, CONTROL_TEXT, FAULT_TEXT, RING, WARN_TEXT
 from sad_runtime.verdict import Reason
 
 PAGE = Path(__file__).parents[1] / "docs" / "plc.md"
+EXCEPTION_TEXT = {
+    Code.ILLEGAL_FUNCTION: "another function code than these; a write from an address that is not in `writers`",
+    Code.ILLEGAL_ADDRESS: (
+        "registers that are not there or not to be written; a write of half a number; FC6 to others than 200 and 201"
+    ),
+    Code.ILLEGAL_VALUE: "an unknown bit in CONTROL; a count out of range; a request whose lengths do not fit",
+    Code.DEVICE_BUSY: "another address writes to this unit",
+    Code.NO_SUCH_UNIT: "no station has this unit number",
+}
 MARKED = r"(<!-- table: {name} -->\n).*?(\n<!-- end -->)"
 
 
@@ -35,6 +45,7 @@ def tables() -> dict[str, str]:
             ("code", "name", "meaning"), ((fault.value, fault.name, FAULT_TEXT[fault]) for fault in FAULT_TEXT)
         ),
         "reasons": _table(("code", "reason"), ((reason.code, f"`{reason.value}`") for reason in Reason)),
+        "exceptions": _table(("exception", "answers"), ((code.value, text) for code, text in EXCEPTION_TEXT.items())),
         "ring places": _table(
             ("result", "registers"),
             ((place + 1, _span(RING_AT + place * RING_WORDS, RING_WORDS)) for place in range(RING)),

@@ -24,14 +24,24 @@
 
 #define MAJOR 1
 #define STALE_MS 350   /* three heartbeats missed, and a little */
+#define WINDOW_NS INT64_C(60000000000) /* clocks of two computers drift apart by 1 to 3 ms meanwhile */
 #define LARGEST 65536  /* bytes of a message */
 #define TEXT 128
+
+/* The clock of another computer says nothing here, but its messages can be compared with one another: what one of them
+ * took longer than the quickest did, it lay somewhere, in a network that stood still or with us while we hung. */
+typedef struct {
+    char boot[TEXT];  /* of that computer; "": no heartbeat came yet */
+    int64_t least[2]; /* our clock at receipt less theirs at sending: smallest in the window now, in the one before */
+    int64_t since_ns; /* when the window began; 0: none did */
+} Lag;
 
 typedef struct {
     char run[TEXT];
     bool fresh, online;
-    int64_t beat_ms;   /* our CLOCK_MONOTONIC when the last heartbeat was sent, or came from another computer */
+    int64_t beat_ms;   /* our CLOCK_MONOTONIC when the last heartbeat was sent, as far as we can know */
     uint64_t next_seq; /* 0: not known yet */
+    Lag lag;
 } Station;
 
 static volatile sig_atomic_t stop = 0;
@@ -98,17 +108,41 @@ static bool own_boot_id(char out[TEXT]) {
     return found;
 }
 
-/* Age now, ms since the trigger; infinite where the message does not tell it. `boot` empty: ours is not known. */
-static double age_ms(const msgpack_object *map, const char *boot, int64_t read_ns) {
-    double age;
-    uint64_t mono_ns;
+/* By how much longer than usual it was under way, ns; 0 for the first. `mono_ns`: the sender's clock at sending. */
+static int64_t excess_ns(Lag *lag, int64_t mono_ns, int64_t read_ns) {
+    int64_t difference = read_ns - mono_ns;
+    bool first = lag->since_ns == 0;
+    if (first || read_ns - lag->since_ns > WINDOW_NS) {
+        lag->least[1] = first ? difference : lag->least[0];
+        lag->least[0] = difference;
+        lag->since_ns = read_ns;
+    }
+    if (difference < lag->least[0])
+        lag->least[0] = difference;
+    return difference - (lag->least[0] < lag->least[1] ? lag->least[0] : lag->least[1]);
+}
+
+/* When it was sent, on our clock in ns, as far as we can know; 0, long ago, where that is impossible. `boot` empty: ours
+ * is not known. */
+static int64_t sent_ns(Lag *lag, const msgpack_object *map, const char *boot, int64_t read_ns) {
     char theirs[TEXT];
-    if (!number_at(map, "age_ms", &age) || age < 0 || !count_at(map, "mono_ns", &mono_ns))
+    uint64_t mono_ns;
+    if (!count_at(map, "mono_ns", &mono_ns) || mono_ns > INT64_MAX / 2 || !text_at(map, "boot_id", theirs))
+        return 0;
+    if (boot[0] != '\0' && strcmp(theirs, boot) == 0)
+        return (int64_t)mono_ns <= read_ns ? (int64_t)mono_ns : 0;
+    if (lag->boot[0] == '\0' || strcmp(theirs, lag->boot) != 0)
+        return 0; /* of a computer that no heartbeat came from */
+    int64_t excess = excess_ns(lag, (int64_t)mono_ns, read_ns);
+    return excess < read_ns ? read_ns - excess : 0;
+}
+
+/* Age now, ms since the trigger; infinite where the message does not tell it. */
+static double age_ms(const msgpack_object *map, int64_t sent) {
+    double age;
+    if (!number_at(map, "age_ms", &age) || age < 0 || sent <= 0)
         return INFINITY;
-    if (boot[0] == '\0' || !text_at(map, "boot_id", theirs) || strcmp(theirs, boot) != 0)
-        return age + (double)(now_ns() - read_ns) / 1e6; /* another computer: its clock says nothing here */
-    double since = ((double)now_ns() - (double)mono_ns) / 1e6;
-    return since < 0 ? INFINITY : age + since;
+    return age + (double)(now_ns() - sent) / 1e6;
 }
 
 static void go_stale(Station *station, const char *why) {
@@ -117,17 +151,14 @@ static void go_stale(Station *station, const char *why) {
     station->fresh = false;
 }
 
-/* When it was sent, on our clock in ms; when it was read where that cannot be known. */
-static int64_t sent_ms(const msgpack_object *map, const char *boot, int64_t read_ns) {
-    char theirs[TEXT];
-    uint64_t mono_ns;
-    if (boot[0] == '\0' || !text_at(map, "boot_id", theirs) || strcmp(theirs, boot) != 0)
-        return read_ns / 1000000;
-    return count_at(map, "mono_ns", &mono_ns) && mono_ns <= (uint64_t)read_ns ? (int64_t)(mono_ns / 1000000) : 0;
+/* Before every message too: what waited while we hung is not fresh. */
+static void watch(Station *station) {
+    if (station->fresh && now_ns() / 1000000 - station->beat_ms > STALE_MS - 20)
+        go_stale(station, "no heartbeat");
 }
 
-static void heartbeat(Station *station, const msgpack_object *map, int64_t beat_ms) {
-    char run[TEXT];
+static void heartbeat(Station *station, const msgpack_object *map, const char *boot, int64_t read_ns) {
+    char run[TEXT], theirs[TEXT];
     uint64_t seq_last;
     const msgpack_object *online = at(map, "online");
     if (!text_at(map, "run", run) || !count_at(map, "seq_last", &seq_last) || online == NULL ||
@@ -142,13 +173,34 @@ static void heartbeat(Station *station, const msgpack_object *map, int64_t beat_
         printf("LOST %" PRIu64 "\n", seq_last + 1 - station->next_seq);
     if (station->next_seq == 0 || seq_last >= station->next_seq)
         station->next_seq = seq_last + 1;
+    if (text_at(map, "boot_id", theirs) && strcmp(theirs, station->lag.boot) != 0) {
+        memset(&station->lag, 0, sizeof station->lag); /* another clock; a mere restart keeps the clock it had */
+        strcpy(station->lag.boot, theirs);
+    }
     station->online = online->via.boolean;
-    station->beat_ms = beat_ms;
-    if (now_ns() / 1000000 - beat_ms > STALE_MS - 20)
-        return; /* it lay with us while we did not read */
+    station->beat_ms = sent_ns(&station->lag, map, boot, read_ns) / 1000000;
+    if (now_ns() / 1000000 - station->beat_ms > STALE_MS - 20) {
+        go_stale(station, "a heartbeat lay unread");
+        return;
+    }
     if (!station->fresh)
         printf("FRESH run=%s\n", run);
     station->fresh = true;
+}
+
+/* Whether nothing in it, a stand-in or a staged fault, makes this a decision on no real part. */
+static bool of_a_real_part(const msgpack_object *map) {
+    static const char simulated[] = "simulated";
+    const msgpack_object *flags = at(map, "flags");
+    if (flags == NULL || flags->type != MSGPACK_OBJECT_ARRAY)
+        return false;
+    for (uint32_t i = 0; i < flags->via.array.size; i++) {
+        const msgpack_object *flag = &flags->via.array.ptr[i];
+        if (flag->type != MSGPACK_OBJECT_STR || (flag->via.str.size == strlen(simulated) &&
+                                                 memcmp(flag->via.str.ptr, simulated, strlen(simulated)) == 0))
+            return false;
+    }
+    return true;
 }
 
 /* Why the part may not go; NULL: it may. Whatever is missing, strange or unknown is a reason. */
@@ -164,6 +216,8 @@ static const char *why_not(const Station *station, const msgpack_object *map, co
         return "of another run";
     if (!text_at(map, "verdict", verdict) || strcmp(verdict, "PASS") != 0)
         return "not PASS";
+    if (!of_a_real_part(map))
+        return "simulated";
     if (!count_at(map, "deadline_ms", &deadline_ms) || !(age < (double)deadline_ms))
         return "too old";
     if (!number_at(map, "score", &score) || !number_at(map, "threshold", &threshold) || !(score <= threshold))
@@ -184,7 +238,7 @@ static void decision(Station *station, const msgpack_object *map, const char *bo
     if (known)
         station->next_seq = seq + 1;
     count_at(map, "part_id", &part);
-    const char *why = why_not(station, map, run, age_ms(map, boot, read_ns));
+    const char *why = why_not(station, map, run, age_ms(map, sent_ns(&station->lag, map, boot, read_ns)));
     printf("%s part=%" PRIu64 " seq=%" PRIu64 " %s\n", why == NULL ? "LET" : "REJECT", part, seq, why == NULL ? "" : why);
 }
 
@@ -239,6 +293,7 @@ static void message(Station *station, const char *name, const char *topic, const
     size_t used = 0;
     msgpack_unpacked unpacked;
     msgpack_unpacked_init(&unpacked);
+    watch(station);
     bool whole = fits((const unsigned char *)bytes, size) &&
                  msgpack_unpack_next(&unpacked, bytes, size, &used) == MSGPACK_UNPACK_SUCCESS && used == size &&
                  unpacked.data.type == MSGPACK_OBJECT_MAP;
@@ -250,7 +305,7 @@ static void message(Station *station, const char *name, const char *topic, const
     else if (!text_at(map, "station", theirs) || strcmp(theirs, name) != 0)
         ; /* topics match by prefix: line1 also gets line10 */
     else if (strncmp(topic, "heartbeat.", 10) == 0)
-        heartbeat(station, map, sent_ms(map, boot, read_ns));
+        heartbeat(station, map, boot, read_ns);
     else if (strncmp(topic, "decision.", 9) == 0)
         decision(station, map, boot, read_ns);
     msgpack_unpacked_destroy(&unpacked);
@@ -313,8 +368,7 @@ int main(int count, char **words) {
     zmq_pollitem_t readable = {.socket = socket, .events = ZMQ_POLLIN};
     while (!stop) {
         zmq_poll(&readable, 1, 10);
-        if (station.fresh && now_ns() / 1000000 - station.beat_ms > STALE_MS - 20)
-            go_stale(&station, "no heartbeat"); /* before reading: what waited while we hung is not fresh */
+        watch(&station);
         for (int i = 0; i < 100 && read_one(socket, &station, words[2], boot); i++)
             ;
     }

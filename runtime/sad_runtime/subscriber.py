@@ -23,6 +23,7 @@ from sad_runtime.errors import UsageError
 from sad_runtime.feed.address import as_reached
 from sad_runtime.feed.curve_keys import ClientKeys
 from sad_runtime.feed.entry import Entry
+from sad_runtime.feed.lag import Lag
 from sad_runtime.feed.ordering import Gap, Ordering
 from sad_runtime.feed.recovery import Context, Recovery
 from sad_runtime.identity import boot_id
@@ -89,6 +90,8 @@ class Subscriber:
         self._boot_id = boot_id()
         self._beat_ns = 0
         self._arrivals: dict[tuple[str, int], int] = {}
+        self._lags: dict[str, Lag] = {}
+        """By boot_id: a clock goes on over restarts of the station."""
         self._woken = False
 
     def __enter__(self) -> Subscriber:
@@ -151,7 +154,8 @@ class Subscriber:
                     return item
                 self._tell(item)
             left_s = max(0.0, until_s - time.monotonic())
-            if not self._receive(left_s, wake) and (left_s == 0.0 or self._woken):
+            read = self._receive(left_s, wake)
+            if not self._ordering.ready and (self._woken or (left_s == 0.0 and (not read or timeout_ms > 0))):
                 return None
 
     @property
@@ -181,7 +185,9 @@ class Subscriber:
         return (decision.run, decision.seq) not in self._arrivals
 
     def age_ms(self, decision: Decision) -> float:
-        """ms since the trigger (the capture in free run); infinity when recovered. Act only while below deadline_ms."""
+        """ms since the trigger (the capture in free run); infinity when recovered. Act only while below deadline_ms.
+
+        From another computer the way is not counted, but what held the message up is (feed/lag.py)."""
         arrived_ns = self._arrivals.get((decision.run, decision.seq))
         if arrived_ns is None:
             return math.inf
@@ -245,7 +251,7 @@ class Subscriber:
             self._note_arrival(message)
             self._ordering.saw(message)
         elif isinstance(message, Heartbeat):
-            self.heartbeat, self._beat_ns = message, time.monotonic_ns()
+            self.heartbeat, self._beat_ns = message, self._arrived_ns(message)
             self._ordering.saw_last(message.run, message.seq_last)
         elif isinstance(message, Hello):
             self.heatmaps = as_reached(message.heatmaps, self._address)
@@ -257,9 +263,18 @@ class Subscriber:
             self._on_event(message)
 
     def _note_arrival(self, decision: Decision) -> None:
-        self._arrivals[decision.run, decision.seq] = time.monotonic_ns()
+        self._arrivals[decision.run, decision.seq] = self._arrived_ns(decision)
         if len(self._arrivals) > LIVE_KEPT:
             del self._arrivals[next(iter(self._arrivals))]
+
+    def _arrived_ns(self, message: Decision | Heartbeat) -> int:
+        """When it would have come if nothing had held it up."""
+        now_ns = time.monotonic_ns()
+        if message.boot_id == self._boot_id:
+            return now_ns
+        if message.boot_id not in self._lags:
+            self._lags = {message.boot_id: Lag()}
+        return now_ns - self._lags[message.boot_id].saw(message.mono_ns, now_ns)
 
     def _read_page(self) -> None:
         page = self._recovery.read()

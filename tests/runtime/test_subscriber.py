@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -445,3 +447,43 @@ def test_reading_the_feed_needs_neither_numpy_nor_opencv() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_poll_ends_in_time_however_much_is_said(tmp_path: Path) -> None:
+    address, over = f"ipc://{tmp_path}/decisions", threading.Event()
+    event = encode(Event(run="r", station="line1", code="noise", level="info", text="x"))
+
+    def flood() -> None:
+        with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+            socket.linger = 0
+            socket.bind(address)
+            while not over.is_set():
+                socket.send_multipart([b"event.line1", event])
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    heard: list[Event] = []
+    try:
+        with Subscriber(address, on_event=heard.append) as feed:
+            wait_until(lambda: feed.poll(10) is None and len(heard) > 1000, "the flood is heard")
+            longest_s = 0.0
+            for _ in range(20):
+                begun_s = time.monotonic()
+                feed.poll(10)
+                longest_s = max(longest_s, time.monotonic() - begun_s)
+    finally:
+        over.set()
+        flooding.join()
+    assert longest_s < 0.5
+
+
+def test_a_poll_can_be_woken(tmp_path: Path) -> None:
+    wake = os.eventfd(0)
+    try:
+        with Subscriber(f"ipc://{tmp_path}/nobody") as feed:
+            os.eventfd_write(wake, 1)
+            begun_s = time.monotonic()
+            assert feed.poll(5000, wake) is None
+            assert time.monotonic() - begun_s < 1.0
+    finally:
+        os.close(wake)

@@ -125,6 +125,21 @@ def test_the_picture_of_a_part_is_taken_after_its_trigger(tmp_path: Path, tiny_b
     assert (stand.decisions[0].frame_id, stand.verdicts) == (2, ["PASS ok"])
 
 
+def test_a_picture_taken_when_the_part_has_moved_on_is_not_judged(tmp_path: Path, tiny_bundle: Path) -> None:
+    camera = ScriptedCamera(live=False)
+    trigger = SOFTWARE["trigger"] | {"deadline_ms": 2000, "picture_within_ms": 100}
+    with station(tmp_path, tiny_bundle, camera, trigger=trigger) as stand:
+        stand.state("Ready")
+        stand.command("trigger", trigger_id=1)
+        time.sleep(0.2)
+        camera.put(frame_now(good_picture(), 1, "late"))
+        stand.decided(1)
+        stand.command("trigger", trigger_id=2)
+        camera.put(frame_now(good_picture(), 2, "in time"))
+        stand.decided(2)
+    assert stand.verdicts == ["INVALID late", "PASS ok"]
+
+
 def test_a_trigger_without_a_picture_is_no_image_before_its_deadline(tmp_path: Path, tiny_bundle: Path) -> None:
     with station(tmp_path, tiny_bundle, ScriptedCamera(), **SOFTWARE) as stand:
         stand.state("Ready")

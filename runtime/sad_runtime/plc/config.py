@@ -172,8 +172,9 @@ class GpioConfig(Strict):
     chip: Name = "/dev/gpiochip0"
     pass_line: int = Field(ge=0)
     run_line: int = Field(ge=0)
-    pulse_ms: int | None = Field(default=None, ge=1, le=10_000)
-    """None: PASS stays on until the next result or the deadline."""
+    pulse_ms: int | None = Field(ge=1, le=10_000)
+    """Shorter than from one part to the next. None: PASS stays on until the next result or the deadline, so only for
+    machines with one part at a time between camera and gate."""
     active_low: bool = False
 
     @model_validator(mode="after")
@@ -212,6 +213,8 @@ class PlcConfig(Strict):
     gpio: GpioConfig | None = None
     commands: Commander | None = None
     """Which way may give orders; None: the first one here that can."""
+    trigger_within_ms: int = Field(default=150, ge=10, le=60_000)
+    """So far apart may a TRIGGER and the station's beginning with its part be; else the picture is of another part."""
     plc_silent_ms: int = Field(default=1000, ge=100, le=60_000)
     """PLC_HEARTBEAT may stand still for so long while ENABLE is 1."""
     keep_rows: int = Field(default=1_000_000, ge=1000)

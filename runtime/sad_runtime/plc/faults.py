@@ -49,10 +49,17 @@ class Faults:
         self._hold: set[Fault] = {Fault.FEED_STALE}
         self._warn = Warn(0)
         self._streak: tuple[Fault | None, int] = (None, 0)
+        self._online = False
+        self._error = False
+        self._mismatch_here = False
+        """The gateway itself saw that parts and names are out of step; the station does not know."""
 
     @property
     def code(self) -> Fault:
-        return next((fault for fault in PRIORITY if fault in self._hold), Fault.NONE)
+        """State Error without a known cause is the camera's: the gateway was not there when it began."""
+        unknown = self._error and not self._hold.intersection((*OFFLINE_ONLY, Fault.TRIGGER_MISMATCH))
+        hold = self._hold | {Fault.CAMERA_LOST} if unknown else self._hold
+        return next((fault for fault in PRIORITY if fault in hold), Fault.NONE)
 
     @property
     def warnings(self) -> Warn:
@@ -77,16 +84,28 @@ class Faults:
             self.set(BEGINS[event.code])
         elif event.code in ENDS:
             self.set(ENDS[event.code], False)
+            self._mismatch_here &= event.code != "resync"
 
     def saw_state(self, state: State, online: bool) -> None:
         """As the heartbeat tells it; also for a gateway that was not there when the fault began."""
+        self._online, self._error = online, state is State.ERROR
+        self._hold.discard(Fault.SCHEMA_UNKNOWN)
         if online:
             self._hold.difference_update(OFFLINE_ONLY)
-        elif state is State.ERROR and not self._hold.intersection((*OFFLINE_ONLY, Fault.TRIGGER_MISMATCH)):
-            self.set(Fault.CAMERA_LOST)
+            self.set(Fault.TRIGGER_MISMATCH, self._mismatch_here)
+
+    def mismatch(self) -> None:
+        """Until `in_step`."""
+        self._mismatch_here = True
+        self.set(Fault.TRIGGER_MISMATCH)
+
+    def in_step(self) -> None:
+        """The line is clear, parts and pictures are counted anew."""
+        self._mismatch_here = False
+        self.set(Fault.TRIGGER_MISMATCH, False)
 
     def saw_decision(self, decision: Decision) -> None:
-        if decision.reason is Reason.MISMATCH:
+        if decision.reason is Reason.MISMATCH and not self._online:
             self.set(Fault.TRIGGER_MISMATCH)
         self.warn(Warn.REVIEW, "review" in decision.flags)
         self.warn(Warn.DEGRADED, "degraded" in decision.flags)
@@ -98,6 +117,7 @@ class Faults:
         self._hold.difference_update(
             {*OFFLINE_ONLY, *STREAKS, Fault.TRIGGER_MISMATCH, Fault.RECORDS_FAIL, Fault.SCHEMA_UNKNOWN}
         )
+        self._mismatch_here = False
         self._streak = (None, 0)
 
     def _saw_reason(self, verdict: Verdict, reason: Reason) -> None:

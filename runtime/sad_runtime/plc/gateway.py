@@ -21,8 +21,8 @@ from sad_runtime.identity import new_run
 from sad_runtime.messages import Decision
 from sad_runtime.ops.metrics_server import MetricsServer
 from sad_runtime.ops.sd_notify import SdNotify
+from sad_runtime.plc.account import Note
 from sad_runtime.plc.config import PlcConfig
-from sad_runtime.plc.gate import Note
 from sad_runtime.plc.lane import Hooks, Lane, LaneSettings
 from sad_runtime.plc.metrics import GatewayCollector
 from sad_runtime.plc.record.record import Entry, Record
@@ -36,8 +36,9 @@ log = logging.getLogger("sad.plc")
 LOOK_S = 0.1
 SHOWN_S = 0.3
 """For the ways to take the last status to their PLCs, before they are closed."""
-STUCK_S = 2.0
-"""A lane that makes no turn for so long hangs."""
+STUCK_S = 0.8
+"""A lane that makes no turn for so long hangs; less than systemd's watchdog waits, so that the safe state is shown."""
+QUIET_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Gateway:
         self._records: dict[str, Record] = {}
         self._fetchers: dict[str, GapFetcher] = {}
         self._commanders = {one.settings.station: _commander(one.config) for one in stations}
+        self._told_s: dict[tuple[str, str], float] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Gateway:
@@ -90,15 +92,20 @@ class Gateway:
 
     def run(self, stop: threading.Event, service: SdNotify) -> int:
         """Until `stop`, or until something inside failed."""
-        turns, moved_s = -1, time.monotonic()
+        moved = {name: (-1, time.monotonic()) for name in self.lanes}
+        looked_s = time.monotonic()
         while not stop.wait(LOOK_S):
-            self.failure = self._failed()
-            now = min(lane.counts.turns for lane in self.lanes.values())
-            if now != turns:
-                turns, moved_s = now, time.monotonic()
+            now_s = time.monotonic()
+            if now_s - looked_s > STUCK_S / 2:  # this thread was stopped itself, so the lanes were too
+                moved = {name: (turns, now_s) for name, (turns, _) in moved.items()}
+            looked_s = now_s
+            for name, lane in self.lanes.items():
+                if lane.counts.turns != moved[name][0]:
+                    moved[name] = (lane.counts.turns, now_s)
+            stuck = [name for name, (_, since_s) in moved.items() if now_s - since_s > STUCK_S]
+            self.failure = self._failed() or (f"station {stuck[0]}: its lane hangs" if stuck else None)
+            if not stuck:
                 service.beat()
-            elif time.monotonic() - moved_s > STUCK_S:
-                self.failure = f"nothing moved for {STUCK_S:g} s"
             if self.failure is not None:
                 log.critical("%s; the gateway stops, nothing is valid any more", self.failure)
                 self._show_stopped()
@@ -126,9 +133,14 @@ class Gateway:
 
     def _commanded(self, kind: str, station: str, block: CommandBlock) -> None:
         """Only one way gives orders; the others may have command blocks that nobody minds."""
-        lane = self.lanes.get(station)
-        if lane is not None and kind == self._commanders[station]:
+        lane, commander = self.lanes.get(station), self._commanders[station]
+        if lane is not None and kind == commander:
             lane.commanded(block)
+        elif time.monotonic() - self._told_s.get((kind, station), -QUIET_S) >= QUIET_S:
+            self._told_s[kind, station] = time.monotonic()
+            log.warning(
+                "station %s: commands by %s are not minded; %s gives orders", station, kind, commander or "nobody"
+            )
 
     def _failed(self) -> str | None:
         failures = [lane.failure for lane in self.lanes.values()]

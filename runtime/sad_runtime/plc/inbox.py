@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -15,6 +16,7 @@ class Inbox(Generic[T]):
     """Opened by `with`. Any thread may put; one takes."""
 
     def __init__(self) -> None:
+        self._open = threading.Lock()
         self._items: queue.SimpleQueue[T] = queue.SimpleQueue()
         self.fd = -1
         """Can be read while something may be there."""
@@ -26,14 +28,16 @@ class Inbox(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        fd, self.fd = self.fd, -1
-        os.close(fd)
+        with self._open:
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
     def put(self, item: T) -> None:
         """After the end nobody takes it any more."""
         self._items.put(item)
-        if self.fd >= 0:
-            os.eventfd_write(self.fd, 1)
+        with self._open:
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
 
     def take(self) -> Iterator[T]:
         """All that is there."""

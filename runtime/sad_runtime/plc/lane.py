@@ -7,6 +7,7 @@ station answers come from other threads into its inbox.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +17,10 @@ from types import TracebackType
 from sad_runtime.feed.curve_keys import ClientKeys
 from sad_runtime.feed.ordering import Gap
 from sad_runtime.messages import Command, Event, Heartbeat, UnknownMajor
+from sad_runtime.plc.account import Note
 from sad_runtime.plc.answer import Answer
 from sad_runtime.plc.base import Plc
-from sad_runtime.plc.gate import Gate, Note
+from sad_runtime.plc.gate import Gate
 from sad_runtime.plc.inbox import Inbox
 from sad_runtime.plc.orders import Orders
 from sad_runtime.plc.status import STOPPED, CommandBlock, Status
@@ -26,11 +28,14 @@ from sad_runtime.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 TICK_MS = 10.0
+STALL_S, DEAF_S = 0.15, 0.25
+"""After a turn that took so long (the process was stopped, the computer slept) what the PLC wrote may be as old; so it
+is taken for old as long as such things may still come in."""
 LOUD = {"fault": logging.WARNING, "restart": logging.WARNING, "missed": logging.WARNING, "lost": logging.WARNING}
 PLAIN = {"plc": logging.INFO, "order": logging.INFO, "cleared": logging.INFO, "foreign": logging.WARNING}
 END_S = 2.0
-QUIET_S = 1.0
-"""A line of the log of each kind comes at most so often."""
+QUIET_S, MOST_SAID = 1.0, 100
+"""The same line of the log comes at most so often; of so many different ones that is known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class LaneSettings:
     """Address of its command socket; None: nothing can be ordered."""
     keys: ClientKeys | None = None
     plc_silent_ms: int = 1000
+    trigger_within_ms: int = 150
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,16 @@ class Lane:
         """Where lost decisions can be fetched, as the station told."""
         self._settings, self._hooks = settings, hooks
         self._ways = list(ways)
-        self._gate = Gate(identity=identity, plc_silent_ms=settings.plc_silent_ms, now_ns=time.monotonic_ns())
+        self._gate = Gate(
+            identity=identity,
+            plc_silent_ms=settings.plc_silent_ms,
+            trigger_within_ms=settings.trigger_within_ms,
+            can_order=settings.commands is not None,
+            first_seq=1 + secrets.randbelow(2**32 - 1),
+            now_ns=time.monotonic_ns(),
+        )
+        self._turned_s = time.monotonic()
+        self._deaf_until_s = 0.0
         self._inbox: Inbox[CommandBlock | tuple[Command, Answer]] = Inbox()
         self._stop = threading.Event()
         self._beat: Heartbeat | None = None
@@ -118,8 +133,12 @@ class Lane:
                 on_event=self._saw_event,
             )
             with feed, Orders(settings.commands, settings.keys, self._answered) as orders:
-                while not self._stop.is_set():
-                    self._turn(feed, orders)
+                try:
+                    while not self._stop.is_set():
+                        self._turn(feed, orders)
+                except Exception:
+                    self._show(STOPPED)  # before anything is closed, which may take its time
+                    raise
         except Exception as error:
             log.exception("station %s: the gateway failed", self.station)
             self.failure = f"station {self.station}: {error}"
@@ -128,22 +147,29 @@ class Lane:
 
     def _turn(self, feed: Subscriber, orders: Orders) -> None:
         gate = self._gate
+        before_s, self._turned_s = self._turned_s, time.monotonic()
+        if self._turned_s - before_s > STALL_S:
+            self._deaf_until_s = self._turned_s + DEAF_S
         try:
             decision = feed.poll(TICK_MS, self._inbox.fd)
         except UnknownMajor as error:
             gate.schema_unknown(str(error), time.monotonic_ns())
             decision = None
-        if feed.heartbeat is not None and feed.heartbeat is not self._beat:
-            self._beat = feed.heartbeat
-            gate.heard(self._beat)
+        if orders.failure is not None:
+            raise RuntimeError(orders.failure)
         now_ns = time.monotonic_ns()
+        if feed.heartbeat is not None and feed.heartbeat is not self._beat:
+            if self._beat is not None and self._beat.run != feed.heartbeat.run:
+                orders.forget()
+            self._beat = feed.heartbeat
+            gate.heard(self._beat, now_ns)
         self.feed_silent_ms, self.snapshot = feed.silent_ms, feed.snapshot
         gate.tick(self.feed_silent_ms, now_ns)
         if decision is not None:
             gate.decided(decision, feed.age_ms(decision), now_ns)
         for item in self._inbox.take():
             if isinstance(item, CommandBlock):
-                gate.commanded(item, now_ns)
+                gate.commanded(item, now_ns, of_old=self._is_deaf())
             else:
                 gate.replied(*item, now_ns)
         gate.own_record_fails(self._hooks.record_fails(self.station))
@@ -153,8 +179,11 @@ class Lane:
         for note in gate.take_notes():
             self._tell(note)
         if feed.refusal is not None:
-            self._say("refusal", logging.ERROR, feed.refusal)
+            self._say(logging.ERROR, feed.refusal)
         self.counts.refused_messages, self.counts.turns = feed.refused, self.counts.turns + 1
+
+    def _is_deaf(self) -> bool:
+        return time.monotonic() < self._deaf_until_s
 
     def _show(self, status: Status) -> None:
         if status != self.status:
@@ -180,10 +209,12 @@ class Lane:
         self._hooks.note(self.station, note)
         level = LOUD.get(note.kind) or PLAIN.get(note.kind)
         if level is not None:
-            self._say(note.kind, level, note.text)
+            self._say(level, note.text)
 
-    def _say(self, kind: str, level: int, text: str) -> None:
+    def _say(self, level: int, text: str) -> None:
         now_s = time.monotonic()
-        if now_s - self._said_s.get(kind, float("-inf")) >= QUIET_S:
-            self._said_s[kind] = now_s
+        if now_s - self._said_s.get(text, float("-inf")) >= QUIET_S:
+            if len(self._said_s) > MOST_SAID:
+                self._said_s.clear()
+            self._said_s[text] = now_s
             log.log(level, "station %s: %s", self.station, text)

@@ -7,6 +7,7 @@ back later, and after one that was not answered the connection is made anew.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -21,9 +22,12 @@ from sad_runtime.plc.inbox import Inbox
 
 log = logging.getLogger(__name__)
 ANSWER_S = 1.0
+RESYNC_S = 3.0
+"""The station itself waits a second for its loop."""
 CHANGE_OVER_S = 190.0
 """What a change-over may take (station/orders.py), and a little more."""
 LOOK_MS = 50
+END_S = 2.0
 
 
 OnAnswer = Callable[[Command, Answer], None]
@@ -37,7 +41,9 @@ class Orders:
         """Without an address nothing can be sent."""
         self._address, self._on_answer = address, on_answer
         self._keys = keys if address is not None and address.startswith("tcp://") else None
-        self._stop = threading.Event()
+        self.failure: str | None = None
+        """Why nothing can be sent any more."""
+        self._stop, self._anew = threading.Event(), threading.Event()
         self._inbox: Inbox[Command] = Inbox()
         self._open: dict[int, tuple[Command, float]] = {}
         """Sent and not answered: until when by time.monotonic."""
@@ -52,16 +58,29 @@ class Orders:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
-        self._inbox.__exit__(None, None, None)
+        self._thread.join(END_S)
+        if not self._thread.is_alive():
+            self._inbox.__exit__(None, None, None)
 
     def send(self, command: Command) -> None:
         self._inbox.put(command)
 
+    def forget(self) -> None:
+        """The station was started anew: nobody answers what it was asked before."""
+        self._anew.set()
+
     def _run(self) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        socket = self._connected(context)
         try:
+            self._work()
+        except Exception as error:
+            log.exception("orders to %s cannot be sent any more", self._address)
+            self.failure = f"orders to {self._address}: {error}"
+
+    def _work(self) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        socket: zmq.Socket[bytes] | None = None
+        try:
+            socket = self._connected(context)
             while not self._stop.is_set():
                 socket = self._turn(context, socket)
         finally:
@@ -77,14 +96,14 @@ class Orders:
         if socket is not None:
             poller.register(socket, zmq.POLLIN)
         readable = dict(poller.poll(LOOK_MS))
-        for command in self._inbox.take():
-            self._send(socket, command)
         if socket is not None and socket in readable:
             self._read(socket)
-        if not self._overdue() or socket is None:
-            return socket
-        socket.close(linger=0)  # whatever it still holds is not of this moment
-        return self._connected(context)
+        if self._overdue() and socket is not None:
+            socket.close(linger=0)  # whatever it still holds is not of this moment
+            socket = self._connected(context)
+        for command in self._inbox.take():
+            self._send(socket, command)
+        return socket
 
     def _connected(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes] | None:
         if self._address is None:
@@ -98,7 +117,11 @@ class Orders:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         if self._keys is not None:
             self._keys.apply(socket)
-        socket.connect(self._address)
+        try:
+            socket.connect(self._address)
+        except zmq.ZMQError:
+            socket.close()
+            raise
         return socket
 
     def _send(self, socket: zmq.Socket[bytes] | None, command: Command) -> None:
@@ -113,6 +136,8 @@ class Orders:
 
     def _limit_s(self, command: Command) -> float:
         """What is sent during a change-over waits for it at the station."""
+        if command.op == "resync":
+            return RESYNC_S
         changing = any(open_.op == "recipe" for open_, _ in self._open.values())
         return CHANGE_OVER_S if command.op == "recipe" or changing else ANSWER_S
 
@@ -129,6 +154,9 @@ class Orders:
     def _overdue(self) -> bool:
         """Gives up what was not answered in time; True when there was something."""
         now_s = time.monotonic()
+        if self._anew.is_set():
+            self._anew.clear()
+            now_s = math.inf
         late = [command for command, until_s in self._open.values() if now_s >= until_s]
         for command in late:
             del self._open[command.id]

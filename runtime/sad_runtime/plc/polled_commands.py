@@ -12,8 +12,9 @@ EDGES = int(KNOWN_CONTROL & ~Control.ENABLE)
 
 
 class PolledCommands:
-    """A bit that rose while nobody looked for longer than `unseen_s` (no connection, a PLC that hung) is of unknown
-    age: the part it was meant for may be past the camera. It is held back until it has fallen.
+    """A bit that is set after nobody looked for longer than `unseen_s` (no connection, a PLC that hung) is of unknown
+    age, also one that was set before: it may have fallen and risen meanwhile, for a part that is past the camera by
+    now. It is held back until it has fallen.
     """
 
     def __init__(self, unseen_s: float = UNSEEN_S) -> None:
@@ -27,7 +28,7 @@ class PolledCommands:
         gate takes it as what later ones are compared with.
         """
         if self._told is not None and now_s - self._seen_s > self._unseen_s:
-            self._held |= int(block.control) & ~int(self._told.control) & EDGES
+            self._held = EDGES
         self._held &= int(block.control)
         self._seen_s = now_s
         shown = replace(block, control=int(block.control) & ~self._held)

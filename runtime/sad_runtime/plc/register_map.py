@@ -74,16 +74,18 @@ def per_mille(result: Result) -> int:
     score, threshold = result.score, result.threshold
     if score is None or threshold is None or not threshold > 0 or not math.isfinite(score):
         return 0
-    return min(U16, max(0, round(1000 * score / threshold)))
+    return _capped(1000 * score / threshold)
 
 
 def _capped(value: float) -> int:
-    return min(U16, max(0, round(value)))
+    """Not a number: 0."""
+    return round(min(float(U16), max(0.0, value))) if value == value else 0
 
 
 def tag_of(digest: str) -> int:
     """The first 32 bits of a hex digest, 0 without one."""
-    return int(digest[:8], 16) if digest else 0
+    head = digest[:8]
+    return int(head, 16) if head and set(head) <= set("0123456789abcdefABCDEF") else 0
 
 
 def _verdict(status: Status) -> int:
@@ -106,7 +108,7 @@ FIELDS: tuple[Field, ...] = (
     Field(3, "FAULT_CODE", "u16", "see below", lambda s: int(s.fault)),
     Field(4, "WARN_BITS", "u16", "see below", lambda s: int(s.warn)),
     Field(5, "RUN_TAG", "u32", "changes when the station or the gateway was started anew", lambda s: s.run_tag),
-    Field(7, "RESULT_SEQ", "u32", "number of the result shown; from 1, 0 before the first", _result(lambda r: r.seq)),
+    Field(7, "RESULT_SEQ", "u32", "number of the result shown, +1 each; 0 before the first", _result(lambda r: r.seq)),
     Field(9, "PART_ID", "u32", "of the part, as it came with the trigger", _result(lambda r: r.part_id)),
     Field(11, "TRIGGER_ID", "u16", "as it came with the trigger", _result(lambda r: r.trigger_id)),
     Field(12, "VERDICT", "u16", "0 none, 1 PASS, 2 FAIL, 3 INVALID", _verdict),

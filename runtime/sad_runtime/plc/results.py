@@ -16,7 +16,8 @@ HALF = 2**31
 
 
 class Results:
-    def __init__(self) -> None:
+    def __init__(self, first_seq: int = 1) -> None:
+        """`first_seq`: number of the first result; another one at each start, so that an old ACK_SEQ fits none."""
         self.overrun = False
         """Results were dropped unread; until somebody clears it."""
         self.shown: Result | None = None
@@ -26,7 +27,7 @@ class Results:
         self.ring: deque[Result] = deque(maxlen=RING)
         """Newest first."""
         self._unread: deque[Result] = deque()
-        self._seq = 0
+        self._seq = (first_seq - 1) % U32
 
     @property
     def queue(self) -> int:
@@ -37,7 +38,7 @@ class Results:
         return self._unread[0] if self._unread else None
 
     def next_seq(self) -> int:
-        """1 to 2**32 - 1, then 1 again: 0 says that there was none yet."""
+        """Up to 2**32 - 1, then 1: 0 says that there was none yet."""
         self._seq = self._seq % (U32 - 1) + 1
         return self._seq
 
@@ -67,14 +68,25 @@ class Results:
         """`seq` was given, and does not wait any more."""
         return seq != 0 and (self._seq - seq) % U32 < HALF and all(result.seq != seq for result in self._unread)
 
-    def forget_unread(self) -> None:
-        """Whoever starts to read now was not there for them."""
+    def waits(self, trigger_id: int, part_id: int) -> bool:
+        """A result of this part was not read yet."""
+        return any((result.trigger_id, result.part_id) == (trigger_id, part_id) for result in self._unread)
+
+    def queueing(self, on: bool) -> list[Result]:
+        """Results wait for their ACK from now on, or the newest is shown. Returns what is dropped: whoever begins to
+        read was not there for it, whoever ends reads no more.
+        """
+        if on == self.waits_for_ack:
+            return []
+        self.waits_for_ack = on
+        dropped = list(self._unread)
         self._unread.clear()
+        return dropped
 
     def expire(self, now_ns: int) -> list[Result]:
         """A PASS nobody took in time is none any more. Returns what it became."""
         if not self.waits_for_ack:
-            if self._unread and self._unread[0].verdict is Verdict.PASS and now_ns >= self._unread[0].until_ns:
+            if any(result.verdict is Verdict.PASS and now_ns >= result.until_ns for result in self._unread):
                 self._unread.clear()
             return []
         return self._spoil(Reason.LATE, lambda result: now_ns >= result.until_ns)

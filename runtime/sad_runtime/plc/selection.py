@@ -74,6 +74,7 @@ def _station(config: StationConfig, flags: Flags) -> GatewayStation:
         commands=_commands(config, plc, flags, folder),
         keys=keys,
         plc_silent_ms=plc.plc_silent_ms,
+        trigger_within_ms=plc.trigger_within_ms,
     )
     return GatewayStation(settings, plc, folder)
 
@@ -128,4 +129,4 @@ def _commands(config: StationConfig, plc: PlcConfig, flags: Flags, folder: State
     if config.feed.commands:
         files = [address for address in config.feed.commands if address.startswith("ipc://")]
         return as_reached((files or config.feed.commands)[0], "tcp://127.0.0.1:1")
-    return f"ipc://{folder.commands.absolute()}"
+    return check_address(f"ipc://{folder.commands.absolute()}")

@@ -39,8 +39,8 @@ class Bit(IntFlag):
 
 BIT_TEXT: dict[Bit, str] = {
     Bit.ONLINE: "a part that comes now will be inspected",
-    Bit.TRIGGER_READY: "a TRIGGER given now will be taken",
-    Bit.TRIGGER_ACK: "the TRIGGER was taken; falls when TRIGGER falls",
+    Bit.TRIGGER_READY: "a TRIGGER given now will be put to the station",
+    Bit.TRIGGER_ACK: "the station has taken the TRIGGER; falls when TRIGGER falls",
     Bit.BUSY: "a triggered part has no result yet",
     Bit.RESULT_VALID: "the result block holds a result that was not acknowledged",
     Bit.PASS: "let this part go; only ever set with RESULT_VALID, never with FAIL or INVALID",
@@ -49,7 +49,7 @@ BIT_TEXT: dict[Bit, str] = {
     Bit.FAULT: "FAULT_CODE says what",
     Bit.WARN: "WARN_BITS say what",
     Bit.RESULT_OVERRUN: "results were dropped unread; stays until CLEAR_FAULT",
-    Bit.MISSED_TRIGGER: "a TRIGGER came while TRIGGER_READY was 0, its part is INVALID; stays until CLEAR_FAULT",
+    Bit.MISSED_TRIGGER: "a TRIGGER was not taken (TRIGGER_READY 0, a name still in use, too old); until CLEAR_FAULT",
     Bit.RECIPE_OK: "the recipe asked for last is in force",
     Bit.SIMULATED: "the last result came from a stand-in or with staged faults: not of a real part",
     Bit.FEED_STALE: "nothing was heard from the station for 330 ms: nothing here is valid",
@@ -170,7 +170,7 @@ class Result:
     """What became of one part, as this gateway shows it."""
 
     seq: int
-    """RESULT_SEQ: counts this gateway's results from 1, u32, 0 is left out at the wrap."""
+    """RESULT_SEQ: u32, +1 with each result from a number that each start draws anew; 0 is left out."""
     verdict: Verdict
     reason: Reason
     part_id: int = 0

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
 from sad_runtime.errors import UsageError
+from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.plc.base import Plc
 from sad_runtime.plc.config import ModbusConfig, MqttConfig, OpcUaConfig, PlcConfig
 from sad_runtime.plc.register_map import COMMAND_SIZE, STATUS_SIZE
+
+LOOK_UP_S = 1.0
+"""How long a name server is waited for."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +45,47 @@ def ways_from(configs: Mapping[str, PlcConfig], folder: Path) -> list[Way]:
 def _check_apart(configs: Mapping[str, PlcConfig]) -> None:
     """Two stations that write into one place would each let the other's parts go."""
     taken: dict[tuple[object, ...], str] = {}
+    homes = _homes(configs.values())
     for name, config in configs.items():
-        for what, place in _places(config):
+        for what, place in _places(config, homes):
             first = taken.setdefault(place, name)
             if first != name:
                 raise UsageError(f"stations {first} and {name} both use {what}. Give each its own")
 
 
-def _places(config: PlcConfig) -> Iterator[tuple[str, tuple[object, ...]]]:
+def _homes(configs: Iterable[PlcConfig]) -> Mapping[str, Sequence[str]]:
+    """Addresses as written -> what they lead to: one PLC may be written in two ways."""
+    clients = [client for config in configs for client in (config.modbus_client, config.s7) if client is not None]
+    addresses = {client.address for client in clients}
+    return {address: _resolved(address) if len(addresses) > 1 else [address] for address in addresses}
+
+
+def _resolved(address: str) -> list[str]:
+    """As written where that is not known at once; a name server may be away for long."""
+    host, port = host_and_port(address)
+    found: list[str] = []
+
+    def look_up() -> None:
+        with suppress(OSError, UnicodeError):
+            found.extend(f"{entry[4][0]} {port}" for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+    asking = threading.Thread(target=look_up, name="plc-look-up", daemon=True)
+    asking.start()
+    asking.join(LOOK_UP_S)
+    return list(found) or [f"{host} {port}"]
+
+
+def _places(config: PlcConfig, homes: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, tuple[object, ...]]]:
     """(what to call it, what it is)"""
     if (client := config.modbus_client) is not None:
         blocks = {"status": (client.status_at, STATUS_SIZE), "commands": (client.commands_at, COMMAND_SIZE)}
         for block, (at, size) in blocks.items():
-            for register in range(at, at + size) if at is not None else ():
-                yield f"plc.modbus_client {block} at {at}", ("modbus", client.address, client.unit, register)
+            for home, register in product(homes[client.address], range(at, at + size) if at is not None else ()):
+                yield f"plc.modbus_client {block} at {at}", ("modbus", home, client.unit, register)
     if (s7 := config.s7) is not None:
-        for number in (s7.status_db, s7.commands_db):
+        for home, number in product(homes[s7.address], (s7.status_db, s7.commands_db)):
             if number is not None:
-                yield f"plc.s7 data block {number}", ("s7", s7.address, number)
+                yield f"plc.s7 data block {number}", ("s7", home, number)
     if (gpio := config.gpio) is not None:
         for line in (gpio.pass_line, gpio.run_line):
             yield f"plc.gpio line {line}", ("gpio", gpio.chip, line)

@@ -52,7 +52,8 @@ class TriggerConfig(Strict):
     queue: int = Field(default=8, ge=1, le=64)
     announced: bool = False
     announce_within_ms: int = Field(default=100, ge=1, le=60_000)
-    picture_within_ms: int = Field(default=200, ge=1, le=60_000)
+    picture_within_ms: int | None = Field(default=None, ge=1, le=60_000)
+    """None: 200 for announced parts, the deadline for mode software."""
 
     @model_validator(mode="after")
     def _interval_has_a_length(self) -> TriggerConfig:

@@ -22,6 +22,7 @@ from sad_runtime.station.ticking import TICK_S
 from sad_runtime.station.triggers import TriggerQueue
 from sad_runtime.verdict import Reason, State
 
+ANNOUNCED_WITHIN_MS = 200
 RESYNC_S = 1.0
 
 
@@ -47,8 +48,11 @@ class Supply:
         self._trigger, self._care, self._standing = trigger, care, standing
         self._deadline_ms, self._saw_frame, self._tell = deadline_ms, saw_frame, tell
         self._queue = TriggerQueue(trigger.queue)
-        within = {"announce_within_ms": trigger.announce_within_ms, "picture_within_ms": trigger.picture_within_ms}
-        self._pairing = Pairing(trigger.queue, **within) if trigger.announced else None
+        early_ms, late_ms = trigger.announce_within_ms, trigger.picture_within_ms or ANNOUNCED_WITHIN_MS
+        announced = trigger.announced
+        self._pairing = (
+            Pairing(trigger.queue, announce_within_ms=early_ms, picture_within_ms=late_ms) if announced else None
+        )
         self._hardware = HardwareParts(self._pairing, trigger.announce_within_ms, deadline_ms)
         self._resync, self._in_step = threading.Event(), threading.Event()
         self._since_ns, self._told_from_ns = 0, 0
@@ -133,6 +137,8 @@ class Supply:
                 self.intake.refuse(part, Reason.NO_IMAGE)
             elif self._standing.stop.is_set() and part.age_ms() > self._deadline_ms():
                 self.intake.refuse(part, Reason.NOT_ONLINE)  # a trigger may have brought a deadline of an hour
+            elif frame is not None and self._is_too_late(frame, part):
+                self.intake.refuse(part, Reason.LATE)
             elif frame is not None and frame.mono_ns >= part.started_ns:
                 part.frame, part.stage = frame, Stage.INSPECTING
                 part.latency_ms["grab"] = part.age_ms() - part.latency_ms["wait"]
@@ -141,6 +147,13 @@ class Supply:
             # What was fired may still come, and be taken for the next part's; opening the camera anew empties it.
             self.lost(f"camera {self._care.camera.uri}: fired, and no picture came by the deadline")
         return None
+
+    def _is_too_late(self, frame: Frame, part: Part) -> bool:
+        """The part has moved on since its trigger, and the picture is of the next one."""
+        within_ms = self._trigger.picture_within_ms
+        if within_ms is None or self._trigger.mode is not TriggerMode.SOFTWARE:
+            return False
+        return frame.mono_ns - part.started_ns > within_ms * 1_000_000
 
     def _hardware_part(self) -> Part | None:
         pairing = self._pairing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,14 @@ class Reader:
     def says_nothing(self, for_s: float) -> None:
         time.sleep(for_s)
         assert self._lines.empty(), self._lines.get()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         self._process.terminate()
@@ -173,6 +182,10 @@ def test_nothing_goes_before_the_first_heartbeat(reader: Reader, publisher: Publ
         ({"score": None}, "PASS without a score"),
         ({"score": float("nan")}, "PASS without a score"),
         ({"score": 4.5}, "PASS without a score"),
+        ({"flags": ["review", "simulated"]}, "simulated"),
+        ({"flags": "simulated"}, "simulated"),
+        ({"flags": None}, "simulated"),
+        ({"flags": [7]}, "simulated"),
     ],
 )
 def test_whatever_is_not_a_fresh_pass_is_rejected(
@@ -301,6 +314,62 @@ def test_a_heartbeat_that_lay_unread_is_not_fresh(reader: Reader, publisher: Pub
     publisher.beat(mono_ns=time.monotonic_ns() - 400_000_000)
     publisher.decide()
     reader.says("REJECT part=1001 seq=1 no fresh heartbeat")
+
+
+@pytest.mark.parametrize("flag", ["review", "degraded", "a word of tomorrow"])
+def test_other_flags_change_nothing(reader: Reader, publisher: Publisher, flag: str) -> None:
+    publisher.beat()
+    reader.says("FRESH")
+    values = msgpack.unpackb(encode(a_decision(1)))
+    publisher.raw(f"decision.{STATION}".encode(), msgpack.packb(values | {"flags": [flag]}))
+    reader.says("LET")
+
+
+@pytest.mark.parametrize("run", ["run-1", "run-2"])
+@pytest.mark.parametrize("clock_ns", [0, 10**15, -(10**9)])
+def test_what_lay_unread_while_it_hung_is_old_also_from_another_computer(
+    reader: Reader, publisher: Publisher, run: str, clock_ns: int
+) -> None:
+    """Whose clock is another one, and which may have started its station anew meanwhile."""
+
+    def there() -> dict[str, Any]:
+        return {"boot_id": "another computer", "mono_ns": time.monotonic_ns() + clock_ns}
+
+    publisher.beat(**there())
+    reader.says("FRESH run=run-1")
+    publisher.decide(**there())
+    reader.says("LET part=1001")
+    with reader.hanging():
+        publisher.seq = 1 if run == "run-1" else 0
+        publisher.beat(run=run, **there())
+        publisher.decide(run=run, **there())
+        for _ in range(7):
+            publisher.beat(run=run, **there())
+            time.sleep(0.1)
+    reader.says("STALE no heartbeat")
+    reader.says("REJECT")
+    reader.says(f"FRESH run={run}")
+    publisher.decide(run=run, **there())
+    reader.says("LET")
+
+
+def test_a_clock_that_no_heartbeat_came_from_makes_a_decision_old(reader: Reader, publisher: Publisher) -> None:
+    publisher.beat(boot_id="another computer")
+    reader.says("FRESH")
+    publisher.decide(boot_id="a third one")
+    reader.says("REJECT part=1001 seq=1 too old")
+    publisher.beat(boot_id="a third one")
+    publisher.decide(boot_id="a third one")
+    reader.says("LET")
+
+
+@pytest.mark.parametrize("mono_ns", [0, 2**62, 2**63, 2**64 - 1])
+def test_a_clock_beyond_all_sense_lets_nothing_go(reader: Reader, publisher: Publisher, mono_ns: int) -> None:
+    publisher.beat(boot_id="another computer")
+    reader.says("FRESH")
+    values = msgpack.unpackb(encode(a_decision(1, boot_id="another computer")))
+    publisher.raw(f"decision.{STATION}".encode(), msgpack.packb(values | {"mono_ns": mono_ns}))
+    reader.says("REJECT part=1001 seq=1 too old")
 
 
 def test_a_real_feed_is_read(program: Path, tmp_path: Path) -> None:

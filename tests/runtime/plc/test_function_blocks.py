@@ -6,20 +6,31 @@ that they are well formed and what they do; it is no vendor's compiler.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 pytest.importorskip("blark", reason="needs the dev extra")
 
 from gates import Stage
-from plc_blocks import OFFSET, SCL, ST, WINDOW, Belt, data_block, st_from_scl
-from sad_runtime.plc.register_map import COMMAND_AT, COMMANDS, FIELDS, RING_AT, STATUS_SIZE, command_block
-from sad_runtime.plc.status import MAP_VERSION, VERDICT_CODE, Bit, Control, Fault
+from plc_blocks import OFFSET, SCL, SIGHT, ST, STEPS, WINDOW, Belt, data_block, st_from_scl
+from sad_runtime.plc.register_map import (
+    COMMAND_AT,
+    COMMANDS,
+    FIELDS,
+    RING_AT,
+    STATUS_SIZE,
+    command_block,
+    status_registers,
+)
+from sad_runtime.plc.status import MAP_VERSION, VERDICT_CODE, Bit, Control, Fault, Status
 from sad_runtime.verdict import Verdict
 from structured_text import Program, Value
 
 DIALECTS = pytest.mark.parametrize("dialect", ["st", "scl"])
+WAYS = pytest.mark.parametrize("way", list(STEPS))
 
 
 @DIALECTS
@@ -261,6 +272,179 @@ def test_a_trigger_that_nobody_answers_is_taken_back_and_costs_its_part(dialect:
 
 
 @DIALECTS
+@pytest.mark.parametrize("lag_scans", [SIGHT, 23, 29, 33])
+def test_a_trigger_that_is_late_costs_its_part(dialect: str, lag_scans: int) -> None:
+    """It photographs what lies before the camera by then, and the station says PASS of that."""
+    belt = Belt(dialect)
+    belt.lag_scans = lag_scans
+    belt.part(scans_after=60)
+    belt.lag_scans = 0
+    belt.through()
+    assert belt.let == []
+    assert (belt.count("TooLate"), belt.count("Rejected")) == (1, 1)
+    belt.part()
+    belt.through()
+    assert belt.count("Passed") == 1, "the next one is in time again"
+
+
+@DIALECTS
+@pytest.mark.parametrize(("sight", "passed"), [(SIGHT, 1), (1, 0), (0, 0)])
+def test_a_part_may_travel_no_further_than_sight_until_its_ack(dialect: str, sight: int, passed: int) -> None:
+    belt = Belt(dialect)
+    belt.block.program.set("Sight", sight)
+    belt.part()
+    belt.through()
+    assert (belt.count("Passed"), belt.count("TooLate")) == (passed, 1 - passed)
+
+
+@DIALECTS
+@pytest.mark.parametrize("jump", [-100_000, -WINDOW - 2, 2 * WINDOW, 100_000])
+def test_an_encoder_that_jumps_rejects_what_is_on_the_belt_and_nothing_else(dialect: str, jump: int) -> None:
+    belt = Belt(dialect)
+    belt.part(scans_after=20)
+    belt.encoder += jump
+    belt.part(scans_after=20)
+    assert (belt.count("Jumps"), belt.count("Rejected"), belt.count("Count")) == (1, 1, 1)
+    belt.through()
+    assert (belt.count("Passed"), belt.count("Rejected"), belt.count("Count")) == (1, 1, 0)
+
+
+@DIALECTS
+def test_a_part_of_before_the_jump_is_no_ghost_that_opens_the_gate(dialect: str) -> None:
+    belt = Belt(dialect)
+    here = belt.part(scans_after=20)
+    belt.encoder = -5000
+    belt.scan(30)
+    belt.encoder = here + OFFSET - 20
+    belt.scan(40)
+    assert belt.let == []
+
+
+@DIALECTS
+def test_a_belt_that_creeps_back_behind_the_camera_forgets_its_parts(dialect: str) -> None:
+    belt = Belt(dialect)
+    belt.part(scans_after=20)
+    belt.speed = -2
+    belt.scan(20)
+    assert (belt.count("Jumps"), belt.count("Rejected"), belt.count("Count")) == (1, 1, 0)
+    belt.speed = 1
+    belt.through()
+    assert belt.let == []
+
+
+@DIALECTS
+def test_a_small_step_back_costs_nothing(dialect: str) -> None:
+    belt = Belt(dialect)
+    belt.part(scans_after=20)
+    belt.encoder -= WINDOW
+    belt.through()
+    assert (belt.count("Jumps"), belt.count("Passed")) == (0, 1)
+
+
+@DIALECTS
+def test_without_enable_no_part_stays_in_the_queue(dialect: str) -> None:
+    belt = Belt(dialect)
+    belt.part(scans_after=20)
+    belt.block.program.set("Enable", 0)
+    belt.scan(2)
+    assert (belt.count("Count"), belt.count("Rejected")) == (0, 1)
+    belt.block.program.set("Enable", 1)
+    belt.scan(30)
+    belt.through()
+    assert belt.let == []
+    belt.part()
+    belt.through()
+    assert belt.count("Passed") == 1
+
+
+@DIALECTS
+@WAYS
+def test_parts_pass_though_each_result_is_half_written_for_some_scans(dialect: str, way: str) -> None:
+    """As the gateway's own ways write it, a request a scan; every third part is bad."""
+    belt = Belt(dialect, steps=STEPS[way])
+    belt.block.program.set("Sight", 12)
+    good = []
+    for number in range(9):
+        belt.verdict = Verdict.FAIL if number % 3 == 0 else Verdict.PASS
+        here = belt.part(scans_after=18)
+        if number % 3:
+            good.append(here)
+    belt.through()
+    assert belt.torn >= 18, "two scans a result at least"
+    window = range(OFFSET - WINDOW, OFFSET + WINDOW + 1)
+    assert belt.let == [here + counts for here in good for counts in window]
+    assert (belt.count("Passed"), belt.count("Rejected"), belt.count("NotTriggered")) == (6, 3, 0)
+
+
+@DIALECTS
+@WAYS
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("first", [Verdict.PASS, Verdict.FAIL, Verdict.INVALID])
+def test_no_half_written_word_makes_a_part_good(dialect: str, way: str, first: Verdict, ascending: bool) -> None:
+    """From the result of a part to that of the next, a bad one, and to one of a third: word by word."""
+    belt = Belt(dialect, verdict=None)
+    parts = []
+    for _ in range(3):
+        here = belt.part(scans_after=8)
+        parts.append((belt.stage.block.part_id, belt.stage.block.trigger_id, here))
+    status = belt.stage.decide(part_id=parts[0][0], trigger_id=parts[0][1])
+    shown = [
+        status_registers(_showing(status, number, verdict, *parts[number]))
+        for number, verdict in enumerate((first, Verdict.FAIL, Verdict.PASS))
+    ]
+    belt.block.read_registers(shown[0])
+    belt.block.program.call(belt.now_ms)
+    slots = belt.block.program.values["Parts"]
+    for old, new in pairwise(shown):
+        for registers in _word_by_word(way, old, new, ascending):
+            belt.block.read_registers(registers)
+            belt.block.program.call(belt.now_ms)
+            assert not slots[1]["Good"].number
+            assert not slots[2]["Good"].number or registers == new
+    assert [bool(slots[number]["Good"].number) for number in range(3)] == [first is Verdict.PASS, False, True]
+
+
+@DIALECTS
+def test_registers_that_stay_half_written_are_silence(dialect: str) -> None:
+    belt = Belt(dialect)
+    belt.part(scans_after=20)
+    belt.bus = False
+    for scans in range(1, 40):
+        belt.block.read(belt.stage.status)
+        _spoil(belt, 62, 0xFFFF)
+        belt.scan()
+        assert bool(belt.count("Alive")) is (scans < 35) or 30 <= scans <= 35
+    belt.through()
+    assert belt.let == []
+
+
+@DIALECTS
+def test_another_map_closes_the_gate_at_once(dialect: str) -> None:
+    belt = Belt(dialect)
+    belt.part(scans_after=20)
+    belt.bus = False
+    _spoil(belt, 0, 0x0200)
+    belt.scan()
+    assert not belt.count("Alive")
+    belt.bus = True
+    belt.through()
+    assert belt.let == []
+
+
+@DIALECTS
+def test_a_connection_that_flaps_brings_no_dead_gateway_to_life(dialect: str) -> None:
+    """Many a Modbus block clears its registers at each error."""
+    belt = Belt(dialect)
+    frozen, belt.bus = status_registers(belt.stage.status), False
+    alive = 0
+    for scan in range(200):
+        belt.block.read_registers([0] * STATUS_SIZE if scan % 20 < 3 else frozen)
+        belt.scan()
+        alive += bool(belt.count("Alive"))
+    assert alive <= 35
+
+
+@DIALECTS
 def test_enable_is_first_written_as_0_and_commands_are_passed_on(dialect: str) -> None:
     belt = Belt(dialect)
     fresh = type(belt.block)(dialect)
@@ -336,6 +520,26 @@ def test_both_files_do_without_the_words_that_the_language_keeps_for_itself() ->
         text = path.read_text()
         names = {name.upper() for name in Program(_readable(path, text)).values}
         assert not names & kept
+
+
+def _showing(status: Status, number: int, verdict: Verdict, part_id: int, trigger_id: int, encoder: int) -> Status:
+    """A status that shows `verdict` of this part as the result after `number` others."""
+    assert status.result is not None
+    names = {"part_id": part_id, "trigger_id": trigger_id, "encoder": encoder}
+    result = replace(status.result, seq=status.result.seq + number, verdict=verdict, **names)
+    bit = {Verdict.PASS: Bit.PASS, Verdict.FAIL: Bit.FAIL}.get(verdict, Bit.INVALID)
+    bits = status.bits & ~(Bit.PASS | Bit.FAIL | Bit.INVALID) | bit
+    return replace(status, bits=bits, result=result, ring=(result,))
+
+
+def _word_by_word(way: str, old: list[int], new: list[int], ascending: bool) -> Iterator[list[int]]:
+    """The requests of `way` one after the other, as CPUs take them over that copy while the program runs."""
+    there = list(old)
+    for after in STEPS[way](old, new):
+        changed = [at for at, word in enumerate(after) if there[at] != word]
+        for at in changed if ascending else reversed(changed):
+            there[at] = after[at]
+            yield list(there)
 
 
 def _readable(path: object, text: str) -> str:

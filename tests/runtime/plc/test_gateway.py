@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from feeds import MemoryJournal, a_decision, open_feed, publish, wait_until
 from modbus import Wire
 from ports import free_port
 from sad_runtime.feed.publisher import Feed
+from sad_runtime.ops.sd_notify import SdNotify
+from sad_runtime.plc.gateway import Gateway
+from sad_runtime.plc.lane import Counts
 from sad_runtime.plc.register_map import status_values
 from sad_runtime.plc.status import Bit
 from sad_runtime.verdict import State
@@ -171,3 +175,37 @@ def test_a_gateway_that_hangs_stops_moving_what_the_plc_watches(tmp_path: Path) 
         begun_s = time.monotonic()
         wait_until(lambda: bits_at(port) != 0, "it answers again")
         assert time.monotonic() - begun_s < PATIENCE_S
+
+
+class FakeLane:
+    def __init__(self, *, moves: bool) -> None:
+        self.failure: str | None = None
+        self.counts = Counts()
+        self._moves = moves
+
+    def stop(self) -> None:
+        self._moves = False
+
+    def turn(self) -> None:
+        self.counts.turns += self._moves
+
+
+def test_a_lane_that_hangs_is_seen_beside_one_that_does_not(tmp_path: Path) -> None:
+    gateway = Gateway([], tmp_path, None)
+    gateway.ways = []
+    hung, well = FakeLane(moves=False), FakeLane(moves=True)
+    hung.counts.turns = 1_000_000
+    gateway.lanes = {"line1": hung, "line2": well}  # type: ignore[dict-item]
+    over = threading.Event()
+
+    def turn() -> None:
+        while not over.wait(0.01):
+            well.turn()
+
+    turner = threading.Thread(target=turn)
+    turner.start()
+    with SdNotify(None) as service:
+        assert gateway.run(threading.Event(), service) == 1
+    over.set()
+    turner.join()
+    assert gateway.failure == "station line1: its lane hangs"

@@ -213,7 +213,7 @@ def test_a_chip_that_is_gone_stops_the_gateway(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.parametrize("chip", ["/dev/gpiochip99", "/dev/null"])
 def test_a_chip_that_is_none_is_refused_at_the_start(chip: str) -> None:
-    plc = Gpio(GpioConfig(chip=chip, pass_line=PASS, run_line=RUN), "line1")
+    plc = Gpio(GpioConfig(chip=chip, pass_line=PASS, run_line=RUN, pulse_ms=None), "line1")
     with pytest.raises(UsageError, match=rf"lines 17 and 27 of {chip} cannot be had.*gpioinfo"):
         plc.connect(lambda station, block: None)
     plc.close()
@@ -222,4 +222,4 @@ def test_a_chip_that_is_none_is_refused_at_the_start(chip: str) -> None:
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gpiod", None)
     with pytest.raises(MissingExtra, match=r"sad-inspection\[plc\]"):
-        Gpio(GpioConfig(pass_line=PASS, run_line=RUN), "line1").connect(lambda station, block: None)
+        Gpio(GpioConfig(pass_line=PASS, run_line=RUN, pulse_ms=None), "line1").connect(lambda station, block: None)

@@ -17,8 +17,8 @@ import zmq
 from feeds import MemoryJournal, a_decision, open_feed, publish, wait_until
 from sad_runtime.feed.publisher import Feed
 from sad_runtime.messages import Command, CommandReply
+from sad_runtime.plc.account import Note
 from sad_runtime.plc.base import OnCommand, Plc
-from sad_runtime.plc.gate import Note
 from sad_runtime.plc.lane import Hooks, Lane, LaneSettings
 from sad_runtime.plc.status import STOPPED, Bit, CommandBlock, Control, Fault, Status
 from sad_runtime.verdict import State, Verdict
@@ -128,9 +128,11 @@ def test_a_command_of_the_plc_reaches_the_station_and_its_answer_the_plc(tmp_pat
         stand.until(Bit.TRIGGER_ACK | Bit.BUSY)
         wait_until(lambda: bool(stand.commands), "the station hears of the trigger")
         assert (stand.commands[0].op, stand.commands[0].trigger_id, stand.commands[0].part_id) == ("trigger", 7, 1001)
-        stand.publish(trigger_id=7, part_id=1001, verdict=Verdict.FAIL)
-        assert not stand.until(Bit.RESULT_VALID | Bit.FAIL).bits & Bit.BUSY
-        stand.lane.commanded(CommandBlock(control=Control.ENABLE, ack_seq=1))
+        stand.publish(trigger_id=7, part_id=1001, encoder=0, verdict=Verdict.FAIL)
+        status = stand.until(Bit.RESULT_VALID | Bit.FAIL)
+        assert not status.bits & Bit.BUSY
+        assert status.result is not None
+        stand.lane.commanded(CommandBlock(control=Control.ENABLE, ack_seq=status.result.seq))
         wait_until(lambda: stand.commands[-1].op == "ack", "the station hears of the ACK")
         assert stand.commands[-1].seq == 1
         assert [note.kind for note in stand.notes] == ["fault", "plc", "trigger", "result", "acknowledged"]
@@ -189,3 +191,24 @@ def test_rubbish_on_the_feed_is_counted_and_changes_nothing(tmp_path: Path) -> N
             wait_until(told, "rubbish is counted")
             assert lane.failure is None
     assert {status.bits for status in plc.shown} <= {Bit.FEED_STALE | Bit.INVALID | Bit.FAULT}
+
+
+def test_a_trigger_of_unknown_age_is_missed_after_the_gateway_stood_still(tmp_path: Path) -> None:
+    """As after SIGSTOP: what the PLC wrote meanwhile comes in only now."""
+    with under_way(tmp_path) as stand:
+        stand.lane.commanded(CommandBlock(control=Control.ENABLE))
+        stand.until(Bit.TRIGGER_READY)
+        stand.lane._deaf_until_s = time.monotonic() + 5.0
+        stand.lane.commanded(CommandBlock(control=Control.ENABLE | Control.TRIGGER, trigger_id=7, part_id=1001))
+        status = stand.until(Bit.MISSED_TRIGGER | Bit.INVALID)
+        assert status.result is not None
+        assert status.result.part_id == 1001
+        assert not stand.commands
+
+
+def test_a_turn_that_took_too_long_makes_the_lane_deaf_for_old_triggers(tmp_path: Path) -> None:
+    with under_way(tmp_path) as stand:
+        wait_until(lambda: not stand.lane._is_deaf(), "the lane hears")
+        stand.lane._turned_s -= 1.0
+        wait_until(stand.lane._is_deaf, "the lane is deaf")
+        wait_until(lambda: not stand.lane._is_deaf(), "the lane hears again")

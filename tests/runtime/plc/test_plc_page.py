@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from plc_tables import PAGE, tables, with_tables
+from plc_tables import EXCEPTION_TEXT, PAGE, tables, with_tables
 from sad_runtime.plc.config import PlcConfig
+from sad_runtime.plc.modbus.requests import Code
 from sad_runtime.plc.simulator.faults import PLC_FAULTS
 from sad_runtime.plc.status import FAULT_TEXT, Fault
 
@@ -24,6 +25,10 @@ def test_every_fault_has_a_word_on_what_to_do() -> None:
     advice = PAGE.read_text().split("## What to do")[1].split("\n## ")[0]
     told = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", advice, re.M) for code in row.split(",")}
     assert told == {fault.value for fault in FAULT_TEXT} - {Fault.NONE.value}
+
+
+def test_every_exception_code_is_explained() -> None:
+    assert list(EXCEPTION_TEXT) == list(Code)
 
 
 def test_every_way_and_every_file_it_names_is_there() -> None:

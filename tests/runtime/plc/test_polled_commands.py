@@ -31,11 +31,13 @@ def test_a_bit_that_rose_unseen_is_held_back_until_it_fell() -> None:
     assert polled.changed(block(ENABLE | TRIGGER, part_id=3), 1.3) == block(ENABLE | TRIGGER, part_id=3)
 
 
-def test_a_bit_that_was_known_stays_so_that_its_acknowledgement_does_not_fall() -> None:
+def test_a_trigger_that_fell_and_rose_unseen_is_held_back_too() -> None:
     polled = PolledCommands(0.25)
-    polled.changed(block(TRIGGER), 0.0)
-    assert polled.changed(block(TRIGGER), 5.0) is None
-    assert polled.changed(block(0), 5.1) == block(0)
+    polled.changed(block(ENABLE | TRIGGER, part_id=1), 0.0)
+    assert polled.changed(block(ENABLE | TRIGGER, part_id=2), 5.0) == block(ENABLE, part_id=2)
+    assert polled.changed(block(ENABLE | TRIGGER, part_id=2), 5.1) is None
+    assert polled.changed(block(ENABLE, part_id=2), 5.2) is None
+    assert polled.changed(block(ENABLE | TRIGGER, part_id=3), 5.3) == block(ENABLE | TRIGGER, part_id=3)
 
 
 def test_bits_that_mean_nothing_are_the_gates_to_refuse() -> None:

@@ -311,6 +311,42 @@ def test_a_plc_without_the_data_block_is_named_once(port: int, caplog: pytest.Lo
     assert sum(record.name == "sad_runtime.plc.s7.way" for record in caplog.records) == 1
 
 
+def test_a_plc_without_the_data_block_of_commands_is_named_once(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="sad_runtime.plc.s7.way")
+    with a_cpu(port) as cpu:
+        cpu.unregister_area(SrvArea.DB, COMMANDS_DB)
+        with a_gateway(port, commands=True) as (plc, _):
+            for seq in range(1, 300):
+                plc.write("line1", a_status(seq))
+                time.sleep(0.01)
+            assert 2 <= plc.counters()["errors"] <= 6, "it waits longer each time, though it could write"
+    assert sum(record.name == "sad_runtime.plc.s7.way" for record in caplog.records) == 1
+
+
+def test_a_pass_that_is_taken_back_and_a_stale_feed_do_not_wait_for_the_pace(port: int) -> None:
+    with a_cpu(port) as cpu, a_gateway(port, every_ms=1000) as (plc, _):
+        passed = a_status(1)
+        for bits in (Bit.ONLINE, passed.bits | Bit.FEED_STALE):
+            plc.write("line1", passed)
+            soon(lambda: bytes(cpu.status) == block_of(passed))
+            began = time.monotonic()
+            other = replace(passed, bits=bits)
+            plc.write("line1", other)
+            soon(lambda other=other: bytes(cpu.status) == block_of(other))  # type: ignore[misc]
+            assert time.monotonic() - began < 0.5
+
+
+def test_what_a_plc_forgot_it_is_told_again(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sad_runtime.plc.s7.way.WHOLE_S", 0.1)
+    with a_cpu(port) as cpu, a_gateway(port) as (plc, _):
+        plc.write("line1", a_status(9))
+        soon(lambda: bytes(cpu.status) == block_of(a_status(9)))
+        cpu.status[:] = bytes(256)
+        time.sleep(0.15)
+        plc.write("line1", a_status(9, heartbeat=1))
+        soon(lambda: bytes(cpu.status) == block_of(a_status(9, heartbeat=1)))
+
+
 GREETING = bytes.fromhex("0300001611d00001000100c0010ac1020100c2020101")
 SET_UP = bytes.fromhex("0300001b02f08032030000000100080000 0000f0000001000100f0")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sad_runtime.plc.table import ways_from
 
 CLIENT = {"address": "10.0.0.2:502"}
 S7 = {"address": "10.0.0.2:102", "status_db": 100, "commands_db": 101}
-GPIO = {"pass_line": 17, "run_line": 27}
+GPIO = {"pass_line": 17, "run_line": 27, "pulse_ms": 30}
 
 
 def ways(folder: Path, **stations: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
@@ -53,7 +54,7 @@ def test_stations_with_one_unit_are_refused(tmp_path: Path) -> None:
         ({"modbus_client": CLIENT}, {"modbus_client": {**CLIENT, "status_at": 127, "commands_at": None}}, "at 127"),
         ({"modbus_client": CLIENT}, {"modbus_client": {**CLIENT, "status_at": 300, "commands_at": 211}}, "at 211"),
         ({"s7": S7}, {"s7": {**S7, "status_db": 101, "commands_db": None}}, "data block 101"),
-        ({"gpio": GPIO}, {"gpio": {"pass_line": 27, "run_line": 28}}, "line 27"),
+        ({"gpio": GPIO}, {"gpio": {"pass_line": 27, "run_line": 28, "pulse_ms": 30}}, "line 27"),
     ],
 )
 def test_two_stations_never_write_into_one_place(
@@ -61,6 +62,34 @@ def test_two_stations_never_write_into_one_place(
 ) -> None:
     with pytest.raises(UsageError, match=what):
         ways(tmp_path, line1=first, line2=second)
+
+
+@pytest.mark.parametrize("kind", ["modbus_client", "s7"])
+def test_one_plc_under_two_names_is_one_place(kind: str, tmp_path: Path) -> None:
+    more = S7 if kind == "s7" else {}
+    first, second = ({kind: {**more, "address": f"{host}:502"}} for host in ("127.0.0.1", "localhost"))
+    with pytest.raises(UsageError, match="line1 and line2 both use"):
+        ways(tmp_path, line1=first, line2=second)
+
+
+def test_a_name_that_is_not_known_at_once_is_taken_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def slow(*question: object, **more: object) -> list[object]:
+        asked.set()
+        answers.wait(10)
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    monkeypatch.setattr("sad_runtime.plc.table.LOOK_UP_S", 0.05)
+    try:
+        found = ways(tmp_path, line1={"s7": {**S7, "address": "a:102"}}, line2={"s7": {**S7, "address": "b:102"}})
+    finally:
+        answers.set()
+    assert asked.is_set()
+    assert len(found) == 2
 
 
 def test_two_stations_with_places_of_their_own_are_fine(tmp_path: Path) -> None:

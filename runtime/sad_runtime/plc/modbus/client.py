@@ -27,10 +27,13 @@ from sad_runtime.plc.modbus.tls import client_context
 from sad_runtime.plc.polled_commands import UNSEEN_S, PolledCommands
 from sad_runtime.plc.register_map import COMMAND_SIZE, STATUS_SIZE, U16, command_block, status_registers
 from sad_runtime.plc.status import KNOWN_CONTROL, CommandBlock, Status
+from sad_runtime.plc.taken_back import takes_back
 
 log = logging.getLogger(__name__)
 Tell = Callable[[CommandBlock], None]
 ANSWER_S = 1.0
+WHOLE_S = 1.0
+"""After which the whole block is written once more: a program download may have emptied it."""
 BACK_OFF_S = (0.2, 5.0)
 """First and longest wait before the next try."""
 LAST_WORD_S, CLOSE_S = 0.8, 1.0
@@ -48,6 +51,9 @@ class ModbusClient(Plc):
         self._newest: Status | None = None
         self._written: tuple[Status, list[int]] | None = None
         """What the PLC has now; None: nobody knows."""
+        self._whole_s = -math.inf
+        """When all of it was written last."""
+        self._urgent = False
         self._commands = PolledCommands(max(UNSEEN_S, 3 * self._period_s))
         self._back_off_s = BACK_OFF_S[0]
         self._wake = asyncio.Event()
@@ -63,7 +69,9 @@ class ModbusClient(Plc):
         self._thread.start()
 
     def write(self, station: str, status: Status) -> None:
+        urgent = takes_back(self._newest, status)
         self._newest = status
+        self._urgent = self._urgent or urgent
         self._stir()
 
     def close(self) -> None:
@@ -107,7 +115,7 @@ class ModbusClient(Plc):
         while True:
             self._wake.clear()  # Before looking, so that nothing that comes meanwhile is slept over.
             ending = self._ending
-            if (now_s() >= show_s or ending) and self._is_new:
+            if (now_s() >= show_s or ending or self._urgent) and self._is_new:
                 show_s = now_s() + self._period_s
                 await self._show(link)
             if ending:
@@ -116,20 +124,29 @@ class ModbusClient(Plc):
                 ask_s = now_s() + self._period_s
                 await self._ask(link, tell)
             self._back_off_s = BACK_OFF_S[0]
-            await self._woken(min(ask_s, show_s if self._is_new else math.inf) - now_s())
+            await self._woken(min(ask_s, self._next_show_s(show_s)) - now_s())
+
+    def _next_show_s(self, show_s: float) -> float:
+        if not self._is_new:
+            return math.inf
+        return -math.inf if self._urgent else show_s
 
     @property
     def _is_new(self) -> bool:
         return self._newest is not None and (self._written is None or self._written[0] is not self._newest)
 
     async def _show(self, link: ModbusLink) -> None:
-        status = self._newest
+        self._urgent = False  # Before looking: what is urgent from now on is a newer status.
+        status, now_s = self._newest, time.monotonic()
         if status is None:
             return
         registers = status_registers(status, self._config.word_order)
-        for step in writes(None if self._written is None else self._written[1], registers):
+        whole = now_s - self._whole_s >= WHOLE_S
+        for step in writes(None if self._written is None else self._written[1], registers, whole=whole):
             await link.write(self._config.status_at + step.at, step.words)
             self._counts["writes"] += 1
+        if whole or self._written is None:
+            self._whole_s = now_s
         self._written = (status, registers)
 
     async def _ask(self, link: ModbusLink, tell: Tell) -> None:

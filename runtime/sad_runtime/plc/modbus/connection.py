@@ -11,9 +11,10 @@ from typing import Protocol
 
 from sad_runtime.feed.refusals import Refusals
 from sad_runtime.plc.modbus.frames import Frame, FrameReader, NotModbus, bytes_from_frame
-from sad_runtime.plc.modbus.peers import Address, Peers, WriterPlace
+from sad_runtime.plc.modbus.peers import Address, Peers
 from sad_runtime.plc.modbus.registers import StationRegisters
 from sad_runtime.plc.modbus.requests import Code, Refused, answer, refusal
+from sad_runtime.plc.writer_place import WriterPlace
 
 TURN = 32
 """Requests that one connection may have answered before the next one's turn: about half a millisecond."""

@@ -10,6 +10,9 @@ on PASS only where both the bit and VERDICT say so, with this order:
 From 1 to 4 the two differ, whichever words of a request come first; a connection that breaks in between leaves them
 different. A change of registers 0 to 4 alone (heartbeat, bits, faults) is one request: each is a whole by itself. A PLC
 whose block is not known first gets a STATUS without a verdict, in one register, and its real STATUS last.
+
+A PLC may forget the block while the connection stays (a program download). Now and then all of it is therefore written
+as 1 to 4 do, though nothing changed; a STATUS without a verdict in between would stop a line that is well.
 """
 
 from __future__ import annotations
@@ -35,10 +38,13 @@ class Write:
     words: tuple[int, ...]
 
 
-def writes(old: Registers | None, new: Registers) -> list[Write]:
-    """What makes a PLC's `old` block the `new` one; None: nobody knows what is there."""
+def writes(old: Registers | None, new: Registers, *, whole: bool = False) -> list[Write]:
+    """What makes a PLC's `old` block the `new` one; None: nobody knows what is there. `whole`: also what should be
+    there already."""
     if old is None:
         return _everything(new)
+    if whole:
+        return _result(old, new, whole=True)
     if old[HEAD:] != new[HEAD:]:
         return _result(old, new)
     return [_part(new, 0, HEAD)] if old != new else []
@@ -53,9 +59,9 @@ def _everything(new: Registers) -> list[Write]:
     ]
 
 
-def _result(old: Registers, new: Registers) -> list[Write]:
+def _result(old: Registers, new: Registers, *, whole: bool = False) -> list[Write]:
     marker = tuple(_other(old[SEQ_AT + half], new[SEQ_AT + half]) for half in (0, 1))
-    ring = [_part(new, RING_AT, STATUS_SIZE)] if old[RING_AT:] != new[RING_AT:] else []
+    ring = [_part(new, RING_AT, STATUS_SIZE)] if whole or old[RING_AT:] != new[RING_AT:] else []
     return [Write(COPY_AT, marker), *ring, _part(new, 0, COPY_AT), _part(new, COPY_AT, COPY_AT + 2)]
 
 

@@ -1,4 +1,4 @@
-"""Who may connect, who may write, and who of those writes now."""
+"""Who may connect, and who may write."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 EVERYBODY: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-SILENT_S = 5.0
-"""A writer that said nothing for so long has lost its place."""
 
 
 def networks(names: Sequence[str], key: str) -> tuple[Network, ...]:
@@ -43,28 +41,3 @@ class Peers:
 
     def may_write(self, peer: Address) -> bool:
         return not self._writers or any(peer in network for network in self._writers)
-
-
-class WriterPlace:
-    """One station's one place for a writer; an address holds it, by the connection through which it wrote last."""
-
-    def __init__(self) -> None:
-        self._peer: Address | None = None
-        self._connection: object = None
-        self._heard_s = 0.0
-
-    def take(self, peer: Address, connection: object, now_s: float) -> bool:
-        """False: another one has it."""
-        if self._peer not in (None, peer) and now_s - self._heard_s < SILENT_S:
-            return False
-        self._peer, self._connection, self._heard_s = peer, connection, now_s
-        return True
-
-    def heard(self, peer: Address, now_s: float) -> None:
-        """Any request of its holder, reading too."""
-        if self._peer == peer:
-            self._heard_s = now_s
-
-    def left(self, connection: object) -> None:
-        if self._connection is connection:
-            self._peer = self._connection = None

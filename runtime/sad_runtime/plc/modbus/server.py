@@ -35,6 +35,8 @@ REPLACEABLE_S = 5.0
 """Where all places are taken, the one longest silent goes, if for so long."""
 SWEEP_S = 1.0
 HANDSHAKE_S = 5.0
+HANDSHAKES_EACH = 4
+"""At once, from one address: who has no certificate must not keep out who has one."""
 REST_S = 0.1
 CLOSE_S = 2.0
 COUNTED = (
@@ -66,7 +68,7 @@ class ModbusServer(Plc):
         self.connections: set[Connection] = set()
         self.units: dict[int, Unit] = {}
         self._config, self._units_of = config, units
-        self._coming: dict[asyncio.Task[None], socket.socket] = {}
+        self._coming: dict[asyncio.Task[None], tuple[socket.socket, Address]] = {}
         """Shaking hands."""
         self._listener: socket.socket | None = None
         self._thread: LoopThread | None = None
@@ -118,7 +120,7 @@ class ModbusServer(Plc):
         for task in coming:
             task.cancel()
         await asyncio.gather(*coming, return_exceptions=True)
-        for client in coming.values():  # A task that had not begun lets go of nothing itself.
+        for client, _ in coming.values():  # A task that had not begun lets go of nothing itself.
             client.close()
         for connection in tuple(self.connections):
             connection.hang_up()
@@ -144,7 +146,7 @@ class ModbusServer(Plc):
         # asyncio leaves this out where the listener was not its own: answers would come 40 ms late.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = loop.create_task(self._shake_hands(client, peer, context))
-        self._coming[task] = client
+        self._coming[task] = client, peer
         task.add_done_callback(self._coming.pop)
 
     def _let_in_again(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
@@ -156,10 +158,16 @@ class ModbusServer(Plc):
             self.counts["refused_peers"] += 1
             self.refusals.note("modbus", str(peer), "refused_peers", "it is not in plc.modbus.allow")
             return False
-        if len(self._coming) < CONNECTIONS:
-            return True
-        self._note_full(peer, f"{CONNECTIONS} others are shaking hands")
-        return False
+        if len(self._coming) >= CONNECTIONS:
+            self._note_full(peer, f"{CONNECTIONS} others are shaking hands")
+            return False
+        if self._config.tls is not None and self._shaking(peer) >= HANDSHAKES_EACH:
+            self._note_full(peer, f"{HANDSHAKES_EACH} of its connections are shaking hands")
+            return False
+        return True
+
+    def _shaking(self, peer: Address) -> int:
+        return sum(comer == peer for _, comer in self._coming.values())
 
     def admit(self, connection: Connection, peer: Address) -> bool:
         """After the handshake, so that strangers push nobody out."""

@@ -2,20 +2,28 @@
 
 A write of several Command nodes in one request is one command block, taken as a whole or not at all. The methods send
 the block three times: without the bit, with it, and without it again.
+
+One client commands a station at a time (writer_place.py). When its session ends only ENABLE stays of its CONTROL: an
+edge that nobody takes back would make the next client's no edge.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 
 from sad_runtime.plc.base import OnCommand
 from sad_runtime.plc.register_map import COMMANDS
 from sad_runtime.plc.status import CONTROL_TEXT, Bit, CommandBlock, Control, Status
+from sad_runtime.plc.writer_place import WriterPlace
+
+if TYPE_CHECKING:
+    from sad_runtime.plc.opcua.door import Session
 
 TAKEN_S = 0.25
 """How long TriggerPart waits for TRIGGER_ACK."""
@@ -66,6 +74,7 @@ class Desk:
     def __init__(self, station: str, on_command: OnCommand) -> None:
         self.station = station
         self.block = CommandBlock()
+        self.place = WriterPlace()
         self.nodes: dict[str, Any] = {}
         """By name, their NodeIds."""
         self._on_command = on_command
@@ -78,6 +87,18 @@ class Desk:
     def say(self, block: CommandBlock) -> None:
         self.block = block
         self._on_command(self.station, block)
+
+    def commanded_by(self, session: Session, now_s: float) -> None:
+        """For whom `place` is free."""
+        if self.place.connection not in (None, session):
+            self.let_go()
+        self.place.take(session.user.certificate, session, now_s)
+
+    def let_go(self) -> None:
+        """Whoever commanded is gone."""
+        kept = self.block.control & int(Control.ENABLE)
+        if kept != self.block.control:
+            self.say(replace(self.block, control=kept))
 
     def pulse(self, bit: Control, **values: int) -> None:
         self._down(bit, values)
@@ -109,22 +130,57 @@ class Desk:
 
 
 class Inbox:
-    """Writes of clients, for all stations."""
+    """Writes and calls of clients, for all stations."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
         self._known: dict[Any, tuple[Desk, CommandNode]] = {}
+        self._desks: list[Desk] = []
+        self._methods: dict[Any, Desk] = {}
 
     def add(self, desk: Desk, node: CommandNode, node_id: Any) -> None:
+        if desk not in self._desks:
+            self._desks.append(desk)
         desk.nodes[node.name] = node_id
         self._known[node_id] = desk, node
 
-    async def take(self, writes: Sequence[Any]) -> list[Any]:
-        """Status codes, one a write: where one is refused, the good ones are answered BadNothingToDo."""
+    def add_method(self, desk: Desk, node_id: Any) -> None:
+        self._methods[node_id] = desk
+
+    def heard(self, session: Session) -> None:
+        """Any request, reading too."""
+        now_s = time.monotonic()
+        for desk in self._desks:
+            desk.place.heard(session.user.certificate, now_s)
+
+    async def left(self, session: Session) -> None:
+        for desk in self._desks:
+            if desk.place.connection is session:
+                desk.place.left(session)
+                desk.let_go()
+                await self.show(desk)
+
+    def may_call(self, methods: Iterable[Any], session: Session) -> bool:
+        """Whether nobody else commands where these methods (their NodeIds) do; then `session` does."""
+        return self._admits((self._methods[method] for method in methods if method in self._methods), session)
+
+    def _admits(self, desks: Iterable[Desk], session: Session) -> bool:
+        asked, now_s = {desk.station: desk for desk in desks}.values(), time.monotonic()
+        if not all(desk.place.free_for(session.user.certificate, now_s) for desk in asked):
+            return False
+        for desk in asked:
+            desk.commanded_by(session, now_s)
+        return True
+
+    async def take(self, writes: Sequence[Any], session: Session) -> list[Any] | None:
+        """Status codes, one a write: where one is refused, the good ones are answered BadNothingToDo. None: another
+        client commands."""
         codes = [self._judged(write) for write in writes]
         if any(code != ua.StatusCodes.Good for code in codes):
             codes = [ua.StatusCodes.BadNothingToDo if code == ua.StatusCodes.Good else code for code in codes]
             return [ua.StatusCode(code) for code in codes]
+        if not self._admits((self._known[write.NodeId][0] for write in writes), session):
+            return None
         blocks: dict[str, tuple[Desk, CommandBlock]] = {}
         for write in writes:
             desk, node = self._known[write.NodeId]

@@ -12,6 +12,7 @@ Read from asyncua 2.1.0; tests/runtime/plc/opcua/test_door.py has an attack for 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
@@ -30,7 +31,7 @@ MAX_MESSAGE = 1 << 20
 """Nothing that belongs here comes near: a write of all Command nodes has under 1 KB."""
 CONNECTIONS, SUBSCRIPTIONS, QUEUE, UNANSWERED = 32, 256, 2000, 200
 SESSION_MS = 60_000.0
-"""A session that was lost holds its subscriptions for so long at most."""
+"""A session that says nothing is ended after so long at most."""
 ACTIVATION_S = 5.0
 FASTEST_MS, SLOWEST_MS = 10.0, 60_000.0
 """Publishing interval. Never 0: what was shown together is to arrive together."""
@@ -49,14 +50,34 @@ class Session(InternalSession):  # type: ignore[misc]  # asyncua brings no types
             return list(await super().write(params))
         if self.user.name != PLC_ROLE:
             self.iserver.refusals.note("OPC UA", f"role {self.user.name}", "refused_writes", "it may not write")
-            return [ua.StatusCode(ua.StatusCodes.BadUserAccessDenied) for _ in params.NodesToWrite]
-        return await self.iserver.inbox.take(params.NodesToWrite)
+            return _denied(params.NodesToWrite)
+        codes = await self.iserver.inbox.take(params.NodesToWrite, self)
+        if codes is None:
+            self._note_busy()
+            return _denied(params.NodesToWrite)
+        return codes
 
     async def call(self, params: Any) -> list[Any]:
         if self.external and self.user.name != PLC_ROLE:
             self.iserver.refusals.note("OPC UA", f"role {self.user.name}", "refused_calls", "it may not call methods")
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+        if self.external and not self.iserver.inbox.may_call([method.MethodId for method in params], self):
+            self._note_busy()
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
         return list(await super().call(params))
+
+    def touch(self) -> None:
+        super().touch()
+        if self.user.name == PLC_ROLE:
+            self.iserver.inbox.heard(self)
+
+    async def close_session(self, delete_subs: bool = True) -> None:
+        await super().close_session(delete_subs)
+        if self.external:
+            await self.iserver.inbox.left(self)
+
+    def _note_busy(self) -> None:
+        self.iserver.refusals.note("OPC UA", str(self.user), "busy_writers", "another one commands this station")
 
     async def create_subscription(self, params: Any, callback: Any, request_callback: Any = None) -> Any:
         asked_ms = params.RequestedPublishingInterval
@@ -154,6 +175,8 @@ class Visitor(OPCUAProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if self.processor is not None:  # the library would leave a session with subscriptions to its timeout
+            self.processor._should_close_session_on_transport_loss = lambda: True
         if self.transport is None:
             self._refuse("refused_full", f"{CONNECTIONS} clients are connected already")
 
@@ -183,6 +206,10 @@ class Visitor(OPCUAProtocol):  # type: ignore[misc]
     def _refuse(self, kind: str, words: str) -> None:
         host = self.peer_name[0] if self.peer_name else "somebody"
         self.iserver.refusals.note("OPC UA", str(host), kind, words)
+
+
+def _denied(writes: Sequence[Any]) -> list[Any]:
+    return [ua.StatusCode(ua.StatusCodes.BadUserAccessDenied) for _ in writes]
 
 
 def may_be_opc_ua(data: bytes) -> bool:

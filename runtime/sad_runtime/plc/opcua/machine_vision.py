@@ -168,7 +168,9 @@ async def vision_system(server: Any, space: int, model: Model, desk: Desk) -> Vi
     for holder in (machine, automatic, recipes, results):
         for method in await holder.get_methods():
             server.link_method(method, _not_implemented)
-    server.link_method(await recipes.get_child([f"{model.space}:PrepareRecipe"]), _prepare_recipe(desk))
+    prepare = await recipes.get_child([f"{model.space}:PrepareRecipe"])
+    server.iserver.inbox.add_method(desk, prepare.nodeid)
+    server.link_method(prepare, _prepare_recipe(desk))
     system = VisionSystem(server, model, await _current(machine), await _current(automatic), latest)
     await system.show(Status())
     return system

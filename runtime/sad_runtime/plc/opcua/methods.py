@@ -56,6 +56,7 @@ async def add_methods(parent: Any, space: int, desk: Desk, inbox: Inbox) -> None
     ):
         at = ua.NodeId(f"{desk.station}.Methods.{name}", space)
         asked = [_argument(*argument) for argument in takes]
+        inbox.add_method(desk, at)
         await folder.add_method(at, ua.QualifiedName(name, space), _guarded(act, takes, desk, inbox), asked)
 
 

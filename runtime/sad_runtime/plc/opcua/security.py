@@ -41,6 +41,17 @@ LEAST_BITS = 2048
 """What Basic256Sha256 and Aes256-Sha256-RsaPss ask for."""
 
 
+@dataclass
+class Listed(User):  # type: ignore[misc]  # asyncua brings no types
+    """`name` is the role."""
+
+    certificate: bytes = b""
+    """By which it is told from others of that role."""
+
+    def __str__(self) -> str:
+        return _described(self.certificate)
+
+
 @dataclass(frozen=True)
 class OwnCertificate:
     certificate: x509.Certificate
@@ -103,7 +114,7 @@ class ListedUsers:
                 name, "unlisted", "its certificate is not in plc.opcua.users; copy the file there to let it in"
             )
             return None
-        return User(UserRole.User, role)
+        return Listed(UserRole.User, role, bytes(certificate))
 
     def _refuse(self, who: str, kind: str, words: str) -> None:
         self._refusals.note("OPC UA", who, f"refused_{kind}", words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from sad_runtime.feed.refusals import Refusals
 from sad_runtime.ops.host_port import host_and_port
 from sad_runtime.plc.base import OnCommand, Plc
 from sad_runtime.plc.config import OpcUaConfig
-from sad_runtime.plc.status import Result, Status
+from sad_runtime.plc.status import Bit, Result, Status
 
 if TYPE_CHECKING:
     from sad_runtime.plc.opcua.server import OpcUaServer
@@ -31,6 +32,8 @@ START_S = 60.0
 STOP_S = 1.5
 BEHIND = 64
 """So many updates may wait a station, then the oldest is left out. No result is lost by it: the ring has the last 8."""
+OLD_S = 0.05
+"""An update that waited for longer is shown no more: its PASS may have been taken back since."""
 
 
 class OpcUa(Plc):
@@ -40,7 +43,7 @@ class OpcUa(Plc):
         self._stations = list(stations)
         self._folder = folder
         self._lock = threading.Lock()
-        self._waiting: dict[str, deque[Status]] = {station: deque() for station in self._stations}
+        self._waiting: dict[str, deque[tuple[float, Status]]] = {station: deque() for station in self._stations}
         self._counts: Counter[str] = Counter()
         self._refusals = Refusals()
         self._started = threading.Event()
@@ -74,15 +77,25 @@ class OpcUa(Plc):
             raise self._refused
 
     def write(self, station: str, status: Status) -> None:
+        """What waits is left out where it may show a PASS that is none any more; its results come from the ring."""
+        since_s = now_s = time.monotonic()
         with self._lock:
             waiting = self._waiting[station]
-            if waiting and _same_to_see(waiting[-1], status):
-                waiting.pop()
+            if waiting and _same_to_see(waiting[-1][1], status):
+                since_s, _ = waiting.pop()
+            old = bool(waiting) and now_s - waiting[0][0] > OLD_S
+            if old or not status.bits & Bit.PASS:
+                self._skip(waiting, len(waiting))
             elif len(waiting) >= BEHIND:
-                waiting.popleft()
-                self._counts["skipped_updates"] += 1
-            waiting.append(status)
+                self._skip(waiting, 1)
+            waiting.append((since_s, status))
         self._nudge()
+
+    def _skip(self, waiting: deque[tuple[float, Status]], count: int) -> None:
+        """The oldest."""
+        for _ in range(count):
+            waiting.popleft()
+        self._counts["skipped_updates"] += count
 
     def close(self) -> None:
         self._closing = True
@@ -141,7 +154,7 @@ class OpcUa(Plc):
 
     def _next(self, station: str) -> Status | None:
         with self._lock:
-            return self._waiting[station].popleft() if self._waiting[station] else None
+            return self._waiting[station].popleft()[1] if self._waiting[station] else None
 
 
 def _same_to_see(old: Status, new: Status) -> bool:

@@ -49,7 +49,7 @@ class Entry:
 
 
 def row_from(entry: Entry) -> Values:
-    """As record_file.COLUMNS. Raises TypeError, ValueError or OverflowError for what no file can hold."""
+    """As file.COLUMNS. Raises TypeError, ValueError or OverflowError for what no file can hold."""
     result = entry.result
     numbers = (
         entry.wall_ns,

@@ -22,7 +22,7 @@ PAGE = 500
 
 @dataclass(frozen=True)
 class Row:
-    """As the record has it; record_file.TABLE says what is what."""
+    """As the record has it; file.TABLE says what is what."""
 
     wall_ns: int
     mono_ns: int

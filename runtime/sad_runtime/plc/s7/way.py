@@ -7,6 +7,7 @@ layout, and the order in which a result is written so that no program acts on ha
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import struct
 import threading
@@ -23,6 +24,7 @@ from sad_runtime.plc.polled_commands import UNSEEN_S, PolledCommands
 from sad_runtime.plc.register_map import COMMAND_SIZE, command_block
 from sad_runtime.plc.s7.block import BLOCK, LARGEST, block_of, requests_for
 from sad_runtime.plc.status import Status
+from sad_runtime.plc.taken_back import takes_back
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ PDU_OVERHEAD: Final = 35
 ANSWER_S: Final = 1.0
 """A CPU answers once a cycle at the latest; its watchdog is 150 ms."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
+WHOLE_S: Final = 1.0
+"""After which the whole block is written once more: a program download may have emptied it."""
+SAME_AGAIN_S: Final = 60.0
 
 
 class _Lost(Exception):
@@ -59,7 +64,10 @@ class S7(Plc):
         self._thread: threading.Thread | None = None
         self._client: Any = None
         self._failure: str | None = None
+        self._urgent = False
         self._well = True
+        self._pause_s = FIRST_PAUSE_S
+        self._said: tuple[str, float] = ("", -math.inf)
         self._commands = PolledCommands(max(UNSEEN_S, 3 * config.every_ms / 1000))
         self._counters = dict.fromkeys(("connections", "errors", "writes", "commands"), 0)
 
@@ -78,6 +86,7 @@ class S7(Plc):
 
     def write(self, station: str, status: Status) -> None:
         with self._news:
+            self._urgent = self._urgent or takes_back(self._newest, status)
             self._newest = status
             self._news.notify()
 
@@ -106,18 +115,16 @@ class S7(Plc):
             log.exception("%s", self._failure)
 
     def _reconnecting(self, on_command: OnCommand) -> None:
-        pause_s = FIRST_PAUSE_S
         while not self._ending:
-            written = self._counters["writes"]
             try:
                 self._session(on_command)
             except _Lost as error:
                 self._lost(error)
             finally:
                 self._let_go()
-            pause_s = FIRST_PAUSE_S if self._counters["writes"] > written else min(LONGEST_PAUSE_S, 2 * pause_s)
             with self._news:
-                self._news.wait_for(lambda: self._ending, pause_s)
+                self._news.wait_for(lambda: self._ending, self._pause_s)
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
 
     def _session(self, on_command: OnCommand) -> None:
         """From one connecting to its end."""
@@ -126,16 +133,22 @@ class S7(Plc):
         commands_db = self._config.commands_db
         ours: Status | None = None
         write_at = read_at = time.monotonic()
+        whole_at, heard = -math.inf, commands_db is None
         while True:
             status = self._due(ours, write_at, read_at)
+            now_s = time.monotonic()
             if status is not None and status is not ours:
-                write_at = time.monotonic() + self._config.every_ms / 1000
-                shown, ours = self._show(status, shown, surely=ours is None), status
+                write_at, whole = now_s + self._config.every_ms / 1000, now_s >= whole_at
+                shown, ours = self._show(status, shown, surely=whole), status
+                whole_at = now_s + WHOLE_S if whole else whole_at
             if self._ending:
                 return
             if commands_db is not None and time.monotonic() >= read_at:
                 read_at = time.monotonic() + self._config.every_ms / 1000
                 self._hear(on_command, commands_db)
+                heard = True
+            if heard and ours is not None:
+                self._all_well()
 
     def _connected(self) -> None:
         from snap7.client import Client
@@ -162,13 +175,19 @@ class S7(Plc):
             while not self._ending:
                 now = time.monotonic()
                 fresh = self._newest is not None and self._newest is not ours
+                if fresh and self._urgent:
+                    return self._taken()
                 moments = [write_at] if fresh else []
                 if self._config.commands_db is not None:
                     moments.append(read_at)
                 if moments and min(moments) <= now:
-                    return self._newest if fresh and write_at <= now else None
+                    return self._taken() if fresh and write_at <= now else None
                 self._news.wait(min(moments) - now if moments else None)
             return self._newest
+
+    def _taken(self) -> Status | None:
+        self._urgent = False
+        return self._newest
 
     def _show(self, status: Status, shown: bytes, surely: bool) -> bytes:
         block = block_of(status)
@@ -176,10 +195,15 @@ class S7(Plc):
             with _peer():
                 self._client.db_write(self._config.status_db, at, bytearray(data))
         self._counters["writes"] += 1
+        return block
+
+    def _all_well(self) -> None:
+        """After a whole round, reading included: where only one of the data blocks is missing the other one says
+        nothing."""
+        self._pause_s = FIRST_PAUSE_S
         if not self._well:
             self._well = True
             log.info("station %s: S7 PLC %s is back", self._station, self._config.address)
-        return block
 
     def _hear(self, on_command: OnCommand, commands_db: int) -> None:
         registers = struct.unpack(f">{COMMAND_SIZE}H", self._read(commands_db, 2 * COMMAND_SIZE))
@@ -189,10 +213,13 @@ class S7(Plc):
             on_command(self._station, block)
 
     def _lost(self, error: _Lost) -> None:
+        """One outage is said once a minute, as are the same words: a PLC may be off for a night."""
         self._counters["errors"] += 1
-        if not self._well or self._ending:
+        words, said_s = self._said
+        known = str(error) == words or not self._well
+        if self._ending or (known and time.monotonic() - said_s < SAME_AGAIN_S):
             return
-        self._well = False
+        self._well, self._said = False, (str(error), time.monotonic())
         where = f"{self._config.address}, rack {self._config.rack}, slot {self._config.slot}"
         blocks = f"DB{self._config.status_db} with {BLOCK} bytes"
         if self._config.commands_db is not None:

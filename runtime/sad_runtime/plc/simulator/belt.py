@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 U32 = 2**32
@@ -52,6 +53,8 @@ class Passing:
 class Moved:
     at_camera: tuple[Passing, ...]
     at_gate: tuple[Passing, ...]
+    out_of_sight: tuple[int, ...] = ()
+    """Numbers of parts of which no picture can be taken any more: the next one may stand there by now."""
 
 
 class Belt:
@@ -59,6 +62,7 @@ class Belt:
         self.plan = plan
         self.between: deque[tuple[int, float]] = deque()
         """(part, position) of what is between camera and gate; a position is in mm of belt, counted at the camera."""
+        self._in_sight: deque[tuple[int, float]] = deque()
         self.position_mm = 0.0
         self._now_s = 0.0
         self._dice = random.Random(plan.seed)
@@ -87,12 +91,17 @@ class Belt:
         at_camera, at_gate = [], []
         while self._next_mm <= self.position_mm and not self._ended:
             self.between.append((self._next, self._next_mm))
+            self._in_sight.append((self._next, self._next_mm))
             at_camera.append(Passing(self._next, encoder_at(self._next_mm)))
             self._next, self._next_mm = self._next + 1, self._next_mm + self._gap_mm()
         while self.between and self.between[0][1] + plan.camera_to_gate_mm <= self.position_mm:
             number, began_mm = self.between.popleft()
             at_gate.append(Passing(number, encoder_at(began_mm + plan.camera_to_gate_mm)))
-        return Moved(tuple(at_camera), tuple(at_gate))
+        return Moved(tuple(at_camera), tuple(at_gate), tuple(self._gone_by()))
+
+    def _gone_by(self) -> Iterator[int]:
+        while self._in_sight and self._in_sight[0][1] + self.plan.narrowest_mm <= self.position_mm:
+            yield self._in_sight.popleft()[0]
 
     def _gap_mm(self) -> float:
         return self.plan.spacing_mm * self._dice.uniform(1 - self.plan.scatter, 1 + self.plan.scatter)

@@ -23,7 +23,7 @@ from sad_runtime.plc.simulator.line import Line, Parts
 from sad_runtime.plc.simulator.link import Link
 from sad_runtime.plc.simulator.program import Program, Settings
 from sad_runtime.plc.simulator.score import Score
-from sad_runtime.plc.simulator.truth import truth_of
+from sad_runtime.plc.simulator.truth import period_of, truth_of
 from sad_runtime.plc.simulator.view import Lines, view_for
 from sad_runtime.plc.simulator.witness import Witness
 
@@ -74,9 +74,10 @@ def simulate(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         parts=arguments.parts,
     )
-    settings = settings_for(plan, arguments.scan_ms / 1e3, arguments.recipe, first_part_id=int(time.time()))
-    faults = plc_faults_from(arguments.fault)
     is_bad = truth_of(arguments.camera) if arguments.camera else None
+    period_s = period_of(arguments.camera) if arguments.camera else None
+    settings = settings_for(plan, arguments.scan_ms / 1e3, period_s, arguments.recipe, first_part_id=int(time.time()))
+    faults = plc_faults_from(arguments.fault)
     host, port = _address(arguments.modbus)
     out = sys.stderr if arguments.json else sys.stdout
     judged = arguments.feed != NO_FEED
@@ -94,11 +95,15 @@ def simulate(arguments: argparse.Namespace) -> int:
         line.run()
         report = report_of(score, program, link, line, witness, time.monotonic() - began_s)
     _print(report, score, out, as_json=arguments.json)
-    return 0 if report["ok"] else 4
+    _warn_of_nothing(score)
+    return 4 if report["ok"] is False else 0
 
 
-def settings_for(plan: BeltPlan, scan_s: float, recipe: int | None = None, first_part_id: int = 1) -> Settings:
-    """What a PLC programmer works out once for a line. Raises UsageError for a belt that cannot be told apart."""
+def settings_for(
+    plan: BeltPlan, scan_s: float, period_s: float | None = None, recipe: int | None = None, first_part_id: int = 1
+) -> Settings:
+    """What a PLC programmer works out once for a line. `period_s`: of the camera, None where nobody knows it. Raises
+    UsageError for a belt that cannot be told apart."""
     scan_mm = plan.fastest_mm_s * scan_s
     window_mm = 2 * scan_mm + 2.0
     if plan.narrowest_mm <= 2 * window_mm + scan_mm:
@@ -118,7 +123,7 @@ def settings_for(plan: BeltPlan, scan_s: float, recipe: int | None = None, first
         gate_offset=round(plan.camera_to_gate_mm * COUNTS_PER_MM),
         gate_window=round(window_mm * COUNTS_PER_MM),
         deadline_ms=min(deadline_ms, 65535),
-        sight=round(plan.narrowest_mm * COUNTS_PER_MM / 2),
+        sight=round(_sight_mm(plan, period_s) * COUNTS_PER_MM),
         recipe=recipe,
         allow_simulated=True,
         first_part_id=first_part_id,
@@ -126,17 +131,33 @@ def settings_for(plan: BeltPlan, scan_s: float, recipe: int | None = None, first
     )
 
 
+def _sight_mm(plan: BeltPlan, period_s: float | None) -> float:
+    """How far a part may have come when the station takes its trigger: until the next picture is taken it moves on, and
+    must not have made room for the next part by then."""
+    if period_s is None:
+        return plan.narrowest_mm / 2
+    left_mm = plan.narrowest_mm - plan.fastest_mm_s * period_s
+    if left_mm <= 0:
+        raise UsageError(
+            f"--spacing-mm {plan.spacing_mm:g}: parts come as close as {plan.narrowest_mm:.0f} mm, and move "
+            f"{plan.fastest_mm_s * period_s:.0f} mm from one picture of the camera to the next. Take a wider spacing, "
+            "a slower belt, or a faster camera (fps)"
+        )
+    return left_mm
+
+
 def report_of(
     score: Score, program: Program, link: Link, line: Line, witness: Witness | None, seconds: float
 ) -> dict[str, object]:
     counts = score.counts
     return {
-        "ok": counts.passed_by_system == 0 and score.unaccounted == 0,
+        "ok": _is_ok(score, judged=witness is not None),
         "parts": score.came,
         "passed": counts.passed,
         "rejected_by_model": counts.rejected_by_model,
         "rejected_by_system": counts.rejected_by_system,
         "passed_by_system": counts.passed_by_system,
+        "wrong_picture": counts.wrong_picture,
         "unaccounted": score.unaccounted,
         "on_belt": score.on_belt,
         "late": counts.late,
@@ -153,6 +174,19 @@ def report_of(
         "feed_lost": witness.lost if witness else 0,
         "seconds": round(seconds, 1),
     }
+
+
+def _is_ok(score: Score, *, judged: bool) -> bool | None:
+    """None: nothing wrong was seen, but nobody heard the station."""
+    if score.counts.passed_by_system or score.unaccounted:
+        return False
+    return True if judged else None
+
+
+def _warn_of_nothing(score: Score) -> None:
+    """A line on which nothing passes proves nothing about what may pass."""
+    if score.came and not sum(score.counts.passed.values()):
+        print(f"warning: not one of {score.came} parts passed; rejected_because tells why", file=sys.stderr)
 
 
 def _print(report: dict[str, object], score: Score, out: TextIO, *, as_json: bool) -> None:

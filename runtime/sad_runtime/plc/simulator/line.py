@@ -100,6 +100,8 @@ class Line:
         """One scan's time passes, in the world and in the PLC."""
         on = self._parts.faults.at(seconds)
         moved = self._parts.belt.advance(self._scan_s)
+        for number in moved.out_of_sight:
+            self._parts.score.out_of_sight(number, time.time_ns())
         for part in moved.at_camera:
             self._parts.score.entered(part)
         for part in moved.at_gate:
@@ -134,6 +136,7 @@ class Line:
             registers=registers,
             at_camera=tuple(part.encoder for part in moved.at_camera),
             clear=self._operator_presses(registers, now_ms),
+            wall_ns=time.time_ns(),
         )
 
     def _operator_presses(self, registers: Sequence[int] | None, now_ms: float) -> bool:

@@ -18,6 +18,7 @@ from sad_runtime.errors import MissingExtra
 from sad_runtime.plc.register_map import COMMAND_AT, COMMAND_SIZE, STATUS_AT, command_registers
 from sad_runtime.plc.status import KNOWN_CONTROL, CommandBlock
 
+log = logging.getLogger(__name__)
 READ = 64
 """Of the status block; the ring behind it is not needed."""
 TIMEOUT_S = 0.3
@@ -87,6 +88,16 @@ class Link:
             self._garbage = dice
 
     def _work(self) -> None:
+        try:
+            self._exchange_all()
+        except Exception as error:  # whatever ended it: old registers must not look like new ones
+            log.exception("the simulated PLC's Modbus link ended")
+            self._failed(f"the link ended: {type(error).__name__}: {error}")
+        finally:
+            with self._changed:
+                self._registers = None
+
+    def _exchange_all(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._command is not None)

@@ -38,7 +38,8 @@ class Settings:
     deadline_ms: int
     """From TRIGGER to the result: what the way to the gate leaves at full speed. 0: the recipe's own."""
     sight: int = 0
-    """Counts that a part may have moved on at its TRIGGER; then it is out of the picture."""
+    """Counts that a part may have moved on at its TRIGGER, and when the station has taken that: what is in the picture
+    after that is the next part. What a streaming camera needs till its next picture is left out of it."""
     recipe: int | None = None
     """To be loaded at the start; None: what is in force."""
     allow_simulated: bool = False
@@ -51,12 +52,15 @@ class Settings:
 class Inputs:
     now_ms: float
     encoder: int
+    """Of the belt, now."""
     registers: Sequence[int] | None = None
     """Registers 0 to 63, read in one request; None while there is no connection."""
     at_camera: tuple[int, ...] = ()
     """Encoder counts that a fast input has latched at the light barrier since the last scan."""
     clear: bool = False
     """The button on the panel."""
+    wall_ns: int = 0
+    """Wall clock; only handed on."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Program:
         self._watch(status, now_ms)
         self._see_restart(status, now_ms)
         self._read_result(status, now_ms)
-        self._shake_hands(status, now_ms)
+        self._shake_hands(status, inputs)
         self._follow_new_parts(inputs)
         self._trigger(status, inputs)
         lets_pass = self.queue.lets_pass(inputs.encoder) and self.alive
@@ -203,12 +207,15 @@ class Program:
         return part.asked_ms is not None and (limit_ms == 0 or now_ms - part.asked_ms < limit_ms)
 
     # 4. TRIGGER until TRIGGER_ACK, then not TRIGGER until not TRIGGER_ACK.
-    def _shake_hands(self, status: Values | None, now_ms: float) -> None:
+    def _shake_hands(self, status: Values | None, inputs: Inputs) -> None:
+        now_ms = inputs.now_ms
         acknowledged = status is not None and bool(_bits(status) & Bit.TRIGGER_ACK)
         waited_ms = now_ms - self._step_ms
         if self._step is Step.TRIGGER_SET and self._asking is not None:
             if acknowledged:
                 self._asking.taken = True
+                if self._out_of_sight(self._asking, inputs):
+                    self._asking.reject("TRIGGER taken late")
                 self._go(Step.TAKEN_BACK, now_ms)
             elif self._asking.judged or waited_ms > HANDSHAKE_LIMIT_MS or not self.alive:
                 self._asking.reject("TRIGGER not taken")
@@ -238,7 +245,7 @@ class Program:
             return
         part = waiting[-1]
         if self.ready and self._step is Step.IDLE and _bits(status) & Bit.TRIGGER_READY:
-            part.asked_ms, self._asking = inputs.now_ms, part
+            part.asked_ms, part.asked_ns, self._asking = inputs.now_ms, inputs.wall_ns, part
             self._go(Step.TRIGGER_SET, inputs.now_ms)
             self._command = replace(
                 self._command,
@@ -247,8 +254,11 @@ class Program:
                 deadline_ms=self.settings.deadline_ms,
                 encoder=part.start,
             )
-        elif travelled(part.start, inputs.encoder) > self.settings.sight:
+        elif self._out_of_sight(part, inputs):
             part.reject("not triggered")
+
+    def _out_of_sight(self, part: Tracked, inputs: Inputs) -> bool:
+        return travelled(part.start, inputs.encoder) > self.settings.sight
 
     # 6. The gate: tracking.Queue.lets_pass
 

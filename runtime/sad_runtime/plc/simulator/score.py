@@ -1,7 +1,8 @@
 """The judge who sees everything: what became of each part, and whose doing it was. Pure; line.py feeds it.
 
 A bad part that the model took for good is the model's escape. A part that passed without a PASS of the station that was
-said of this very part, in time, is the system's: that must never happen. Rejecting is always allowed, but counted.
+said of this very part, in time, by a picture taken while it was in sight, is the system's: that must never happen.
+Rejecting is always allowed, but counted.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Counts:
     """Triggers that the gateway took and never gave a result for before the gate."""
     untracked: int = 0
     """Parts the PLC did not see, because it stood still."""
+    wrong_picture: int = 0
+    """Parts, passed or not, whose picture was taken before their TRIGGER or when they were out of sight."""
     decided_twice: int = 0
     foreign: int = 0
     """Decisions on parts that are none of this belt's."""
@@ -66,6 +69,9 @@ class _Fate:
     tracked: Tracked | None = None
     passed: bool = False
     left_ns: int = 0
+    """CLOCK_MONOTONIC."""
+    out_of_sight_ns: int | None = None
+    """Wall clock."""
 
 
 class Score:
@@ -113,6 +119,11 @@ class Score:
         if number is not None and number in self._fates:
             self._fates[number].tracked = tracked
 
+    def out_of_sight(self, number: int, at_ns: int) -> None:
+        """Wall clock: from now on a picture of this part shows the next one."""
+        if number in self._fates:
+            self._fates[number].out_of_sight_ns = at_ns
+
     def left(self, part: Passing, *, passed: bool, at_ns: int) -> None:
         """The part was at the gate: CLOCK_MONOTONIC."""
         if part.number not in self._on_belt:
@@ -154,6 +165,7 @@ class Score:
             counts.late += tracked.late
             counts.lost += tracked.taken and tracked.result_ms is None
             counts.decided_twice += len(decisions) > 1
+            counts.wrong_picture += any(self._wrong_picture(fate, decision) for decision in decisions)
             if tracked.result_ms is not None and tracked.asked_ms is not None:
                 self._result_ms.append(tracked.result_ms - tracked.asked_ms)
         truth = self._truth(decisions)
@@ -199,6 +211,20 @@ class Score:
                 return f"{what}, which was {decision.age_ms:.0f} ms old at a deadline of {decision.deadline_ms} ms"
             if decision.boot_id == self._boot_id and decision.mono_ns > fate.left_ns:
                 return f"{what}, which was published after the part had passed"
+            if wrong := self._wrong_picture(fate, decision):
+                return f"{what}, whose picture was taken {wrong}"
+        return ""
+
+    def _wrong_picture(self, fate: _Fate, decision: Decision) -> str:
+        """Why its picture does not show this part. The wall clock of another computer is not compared."""
+        asked_ns = fate.tracked.asked_ns if fate.tracked else None
+        taken_ns, gone_ns = decision.captured_ns, fate.out_of_sight_ns
+        if asked_ns is None or taken_ns is None or decision.boot_id != self._boot_id:
+            return ""
+        if taken_ns < asked_ns:
+            return f"{(asked_ns - taken_ns) / 1e6:.0f} ms before its TRIGGER"
+        if gone_ns is not None and taken_ns > gone_ns:
+            return f"{(taken_ns - gone_ns) / 1e6:.0f} ms after it was out of sight"
         return ""
 
 

@@ -22,6 +22,8 @@ class Tracked:
     """Encoder when it passed the camera's light barrier."""
     asked_ms: float | None = None
     """When its TRIGGER was set; None: not yet, or never."""
+    asked_ns: int | None = None
+    """The same moment by the wall clock, for the judge."""
     result_ms: float | None = None
     """When its result was read."""
     taken: bool = False

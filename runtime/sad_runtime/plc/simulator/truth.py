@@ -7,6 +7,7 @@ Asks the camera itself, so that truth and picture have one source. It needs nump
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
 
 from sad_runtime.errors import UsageError
 
@@ -27,3 +28,12 @@ def truth_of(camera: str) -> IsBad:
         raise UsageError(f"--camera {camera}: not a camera that renders parts")
     truth = rendered.truth
     return lambda frame_id: truth(frame_id) != GOOD
+
+
+def period_of(camera: str) -> float:
+    """Seconds from one picture to the next of a camera that `truth_of` takes."""
+    from sad_runtime.cameras.rendered import DemoOptions
+
+    named = parse_qs(urlsplit(camera).query).get("fps")
+    fps = float(named[-1]) if named else DemoOptions().fps
+    return 1 / fps if fps > 0 else 0.0

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from sad_runtime.plc.loop_thread import LoopThread
 from sad_runtime.plc.modbus import client as modbus_client
 from sad_runtime.plc.modbus.client import ModbusClient
 from sad_runtime.plc.register_map import command_registers, status_registers, status_values
-from sad_runtime.plc.status import CommandBlock, Control
+from sad_runtime.plc.status import Bit, CommandBlock, Control
 
 
 @contextmanager
@@ -51,13 +52,41 @@ def test_a_status_lands_where_the_configuration_says() -> None:
 def test_the_newest_status_wins_and_the_pace_is_kept() -> None:
     with MemoryPlc() as plc, talking(plc, every_ms=50, commands_at=None) as (client, _):
         begin_s = time.monotonic()
-        for seq in range(1, 301):
+        for seq in range(2, 602, 2):
             client.write(STATION, status(seq))
             time.sleep(0.001)
-        until(lambda: plc.status() == status_registers(status(300)))
+        until(lambda: plc.status() == status_registers(status(600)))
         took_s = time.monotonic() - begin_s
         assert len([at for at, words in plc.writes if at == 0 and len(words) == 62]) <= took_s / 0.05 + 1
         assert client.counters()["reads"] == 0
+
+
+def test_a_pass_that_is_taken_back_and_a_stale_feed_do_not_wait_for_the_pace() -> None:
+    with MemoryPlc() as plc, talking(plc, every_ms=1000, commands_at=None) as (client, _):
+        passed = status(2)
+        for bits in (Bit.ONLINE, passed.bits | Bit.FEED_STALE):
+            client.write(STATION, passed)
+            until(lambda: plc.memory[1] == int(passed.bits))
+            begin_s = time.monotonic()
+            client.write(STATION, replace(passed, bits=bits))
+            until(lambda bits=bits: plc.memory[1] == int(bits))  # type: ignore[misc]
+            assert time.monotonic() - begin_s < 0.5
+
+
+def test_what_a_plc_forgot_it_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modbus_client, "WHOLE_S", 0.1)
+    with MemoryPlc() as plc, talking(plc, every_ms=10) as (client, _):
+        client.write(STATION, status(6))
+        until(lambda: plc.status() == status_registers(status(6)))
+        plc.memory[:128] = [0] * 128
+        plc.writes.clear()
+        time.sleep(0.15)
+        client.write(STATION, status(6, heartbeat=1))
+        until(lambda: plc.status() == status_registers(status(6, heartbeat=1)))
+        assert [at for at, _ in plc.writes] == [62, 64, 0, 62]
+        client.write(STATION, status(6, heartbeat=2))
+        until(lambda: plc.memory[2] == 2)
+        assert len(plc.writes) == 5, "in between a heartbeat is one request"
 
 
 def test_a_lone_heartbeat_is_brought_soon() -> None:

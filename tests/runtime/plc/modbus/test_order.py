@@ -103,6 +103,19 @@ def test_a_heartbeat_is_one_small_request() -> None:
     assert writes(new, new) == []
 
 
+def test_all_of_it_is_written_again_in_the_order_of_a_result_and_stops_no_line() -> None:
+    block = status_registers(status(6))
+    steps = writes(block, block, whole=True)
+    assert [(step.at, len(step.words)) for step in steps] == [(62, 2), (RING_AT, 64), (0, 62), (62, 2)]
+    forgetful = [0] * 128
+    for step in steps[:-1]:
+        forgetful[step.at : step.at + len(step.words)] = step.words
+        assert forgetful[7:9] != forgetful[62:64]
+        assert forgetful[1] in (0, block[1]), "never a STATUS without a verdict"
+    forgetful[62:64] = steps[-1].words
+    assert forgetful == block
+
+
 def test_a_new_result_is_four_requests_each_within_the_limit() -> None:
     steps = writes(status_registers(status(5)), status_registers(status(6)))
     assert [(step.at, len(step.words)) for step in steps] == [(62, 2), (RING_AT, 64), (0, 62), (62, 2)]

@@ -432,7 +432,7 @@ def test_of_two_plcs_one_writes_until_it_goes() -> None:
 
 
 def test_a_silent_writer_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sad_runtime.plc.modbus.peers.SILENT_S", 0.3)
+    monkeypatch.setattr("sad_runtime.plc.writer_place.SILENT_S", 0.3)
     with serving() as stand, stand.wire("127.0.0.2") as first, stand.wire("127.0.0.3") as second:
         first.write(200, 1)
         end_s = time.monotonic() + 0.6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,18 @@ def test_plain_text_and_silence_are_refused_and_hold_nobody_up(
                 assert plc.recv(100)
             assert silent.hung_up()
         assert stand.counted("refused_handshakes", 2) == 2
+
+
+def test_a_scanner_that_never_shakes_hands_does_not_keep_others_out(plant: Authority) -> None:
+    each = modbus_server.HANDSHAKES_EACH
+    with serving(tls=plant.tls("gateway")) as stand, ExitStack() as scanner:
+        for _ in range(modbus_server.CONNECTIONS + 8):
+            scanner.enter_context(stand.wire("127.0.0.9"))
+        assert stand.counted("refused_for_room", modbus_server.CONNECTIONS + 8 - each)
+        assert len(stand.server._coming) == each
+        with connected(stand.server.address, client_context(plant.tls("plc"))) as plc:
+            plc.sendall(frame(READ))
+            assert plc.recv(100)
 
 
 def test_closing_in_the_middle_of_a_handshake_leaves_nothing_behind(plant: Authority) -> None:

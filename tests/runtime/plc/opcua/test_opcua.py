@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Stand:
 
     @asynccontextmanager
     async def client(self, name: str | None = "plc", policy: Policy = SecurityPolicyBasic256Sha256) -> Any:
-        client = Client(self.server.url, timeout=5)
+        client = Client(self.server.url, timeout=5, watchdog_intervall=30)  # it would read by itself
         if name is not None:
             client.application_uri = URI.format(name)
             await client.set_security(
@@ -187,6 +187,79 @@ def test_plain_text_is_read_only(tmp_path: Path, certificates: CertificateFolder
     assert stand.blocks == []
 
 
+def test_one_client_commands_a_station_and_the_next_one_when_it_has_gone(
+    tmp_path: Path, certificates: CertificateFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = [OpcUaUser(certificate=str(certificates.certificate(name)), role="plc") for name in ("plc", "mes")]
+    stand = opened(tmp_path, certificates, users=users)
+
+    async def run() -> None:
+        async with stand.client("mes") as other:
+            async with stand.client("plc") as plc:
+                await plc.write_values([node(plc, f"Command.{name}") for name in ("Enable", "Trigger")], [True, True])
+                for refused in (
+                    node(other, "Command.Enable").write_value(False),
+                    node(other, "Methods").call_method("2:ClearFault"),
+                ):
+                    with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+                        await refused
+                assert stand.server.counters()["busy_writers"] == 2
+                assert await node(other, "Status.MapVersion").read_value() == 0x0100
+            await until_reads(other, "Command.Trigger", False)
+            assert stand.blocks[-1].control == Control.ENABLE, "of who has gone only ENABLE stays"
+            await node(other, "Command.Trigger").write_value(True)
+            assert stand.blocks[-1].control == Control.ENABLE | Control.TRIGGER
+
+    try:
+        asyncio.run(run())
+    finally:
+        stand.server.close()
+    assert "CN=mes" in caplog.text
+
+
+def test_a_silent_client_loses_its_place_and_its_edges(
+    tmp_path: Path, certificates: CertificateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sad_runtime.plc.writer_place.SILENT_S", 0.5)
+    users = [OpcUaUser(certificate=str(certificates.certificate(name)), role="plc") for name in ("plc", "mes")]
+    stand = opened(tmp_path, certificates, users=users)
+
+    async def run() -> None:
+        async with stand.client("plc") as plc, stand.client("mes") as other:
+            await node(plc, "Command.Trigger").write_value(True)
+            for _ in range(8):
+                await asyncio.sleep(0.1)
+                await node(plc, "Status.Word").read_value()  # one that reads is not silent
+            with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+                await node(other, "Command.Enable").write_value(True)
+            await asyncio.sleep(0.6)
+            stand.blocks.clear()
+            await node(other, "Command.Enable").write_value(True)
+            assert [block.control for block in stand.blocks] == [0, Control.ENABLE]
+
+    try:
+        asyncio.run(run())
+    finally:
+        stand.server.close()
+
+
+def test_a_client_that_is_cut_off_leaves_no_edge_though_it_had_a_subscription(stand: Stand) -> None:
+    async def run() -> None:
+        async with stand.client("mes") as mes:
+            client = stand.client("plc")
+            plc = await client.__aenter__()
+            subscription = await plc.create_subscription(20, Heard())
+            await subscription.subscribe_data_change(node(plc, "Result.Seq"))
+            await node(plc, "Command.Trigger").write_value(True)
+            plc.uaclient.protocol.transport.abort()
+            await until_reads(mes, "Command.Trigger", False)
+            with suppress(Exception):
+                await client.__aexit__(None, None, None)
+
+    asyncio.run(run())
+    assert not stand.blocks[-1].control & Control.TRIGGER
+
+
 # --- what is shown
 
 
@@ -298,6 +371,24 @@ def test_where_the_server_is_behind_results_still_come_as_events(
     finally:
         stand.server.close()
     assert [seq for seq, _, _ in heard.events] == list(range(1, 61))
+
+
+def a_pass(number: int, bits: Bit = GOOD) -> Status:
+    result = Result(number, Verdict.PASS, Reason.OK, number, number)
+    return Status(bits=bits, fault=Fault.NONE, result=result, ring=(result,))
+
+
+@pytest.mark.parametrize(("later_s", "last"), [(0.0, Bit.FEED_STALE), (0.06, GOOD)])
+def test_what_waits_is_not_shown_once_its_pass_is_taken_back_or_old(later_s: float, last: Bit, tmp_path: Path) -> None:
+    config = OpcUaConfig(address="127.0.0.1:4840", users=[OpcUaUser(certificate="plc.der", role="plc")])
+    way = OpcUa(config, ["line1"], tmp_path)  # not opened: nothing is taken from what waits
+    for number in range(1, 6):
+        way.write("line1", a_pass(number))
+    time.sleep(later_s)
+    way.write("line1", a_pass(6, last))
+    assert way._next("line1") == a_pass(6, last)
+    assert way._next("line1") is None
+    assert way.counters()["skipped_updates"] == 5
 
 
 # --- what may be ordered

@@ -57,3 +57,18 @@ def test_the_speed_swings_around_its_mean() -> None:
 
 def test_a_belt_without_end_never_is_over() -> None:
     assert not run(BeltPlan(parts=0), seconds=5)[2].over
+
+
+def test_a_part_is_out_of_sight_where_the_next_one_may_stand() -> None:
+    belt = Belt(BeltPlan(parts=50, seed=3))
+    came: dict[int, float] = {}
+    gone: dict[int, float] = {}
+    for _ in range(100_000):
+        moved = belt.advance(0.005)
+        came.update((part.number, belt.position_mm) for part in moved.at_camera)
+        gone.update((number, belt.position_mm) for number in moved.out_of_sight)
+        if belt.over:
+            break
+    assert list(gone) == list(range(50))
+    assert all(abs(gone[number] - came[number] - belt.plan.narrowest_mm) < 2 for number in gone)
+    assert all(gone[number] <= came[number + 1] + 2 for number in range(49))

@@ -84,6 +84,29 @@ class Bench:
         return self.scan().lets_pass
 
 
+def test_a_trigger_that_is_taken_when_the_part_is_out_of_sight_rejects_it() -> None:
+    bench = Bench()
+    bench.scan(bench.encoder)
+    assert bench.control & Control.TRIGGER
+    bench.status = replace(bench.status, bits=Bit.ONLINE | Bit.TRIGGER_ACK | Bit.BUSY)
+    bench.encoder = SETTINGS.sight + 1
+    bench.scan()
+    bench.status = replace(bench.status, bits=READY | Bit.BUSY)
+    bench.scans(2)
+    (part,) = bench.program.queue
+    assert (part.taken, part.judged, part.told) == (True, True, "TRIGGER taken late")
+    bench.show()
+    bench.scan()
+    assert not bench.at_gate()
+
+
+def test_the_moment_of_the_trigger_is_kept_for_the_judge() -> None:
+    bench = Bench()
+    bench.scan(bench.encoder, wall_ns=10**18)
+    (part,) = bench.program.queue
+    assert part.asked_ns == 10**18
+
+
 def passed_after(settings: Settings = SETTINGS, **show: Any) -> bool:
     bench = Bench(settings)
     bench.triggered()

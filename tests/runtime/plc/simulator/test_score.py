@@ -14,6 +14,8 @@ from sad_runtime.verdict import Reason, Verdict
 
 BOOT = "this boot"
 LEFT_NS = 1_000_000_000
+ASKED_NS, GONE_NS = 10**18, 10**18 + 300_000_000
+"""By the wall clock: TRIGGER, and when the part was out of sight."""
 
 
 def a_decision(verdict: Verdict = Verdict.PASS, **changes: Any) -> Decision:
@@ -37,7 +39,10 @@ def judged(*decisions: Decision, passed: bool, followed: bool = True, bad: bool 
     for decision in decisions:
         score.decided(decision)
     if followed:
-        score.followed(Tracked(7, 3, 500, asked_ms=0, result_ms=30, taken=True, judged=True, good=passed, told="said"))
+        tracked = Tracked(7, 3, 500, asked_ms=0, asked_ns=ASKED_NS, result_ms=30, taken=True, judged=True, good=passed)
+        tracked.told = "said"
+        score.followed(tracked)
+    score.out_of_sight(0, GONE_NS)
     score.left(Passing(0, 1500), passed=passed, at_ns=LEFT_NS)
     score.settle()
     assert score.counts.settled == 1
@@ -67,6 +72,8 @@ def test_a_bad_part_that_the_model_took_for_good_is_the_models_escape() -> None:
         ([a_decision(encoder=None)], "without a decision"),
         ([a_decision(age_ms=1200.0)], "deadline"),
         ([a_decision(mono_ns=LEFT_NS + 1)], "after the part had passed"),
+        ([a_decision(captured_ns=ASKED_NS - 1_000_000)], "1 ms before its TRIGGER"),
+        ([a_decision(captured_ns=GONE_NS + 2_000_000)], "2 ms after it was out of sight"),
     ],
 )
 def test_a_part_that_passed_without_a_sound_pass_is_the_systems_doing(decisions: list[Decision], word: str) -> None:
@@ -81,6 +88,19 @@ def test_a_part_that_passed_and_that_the_plc_never_knew_is_the_systems_doing() -
 
 def test_publishing_times_of_another_computer_are_not_compared() -> None:
     assert judged(a_decision(mono_ns=LEFT_NS * 9, boot_id="another"), passed=True).counts.passed["good"] == 1
+
+
+def test_a_picture_taken_while_the_part_was_in_sight_is_its_own() -> None:
+    for taken_ns in (ASKED_NS, GONE_NS):
+        counts = judged(a_decision(captured_ns=taken_ns), passed=True).counts
+        assert (counts.passed["good"], counts.wrong_picture) == (1, 0)
+    other = a_decision(captured_ns=ASKED_NS - 1, boot_id="another", mono_ns=0)
+    assert judged(other, passed=True).counts.wrong_picture == 0, "two computers, two clocks"
+
+
+def test_a_wrong_picture_is_counted_where_the_part_was_rejected_too() -> None:
+    counts = judged(a_decision(captured_ns=ASKED_NS - 1), passed=False).counts
+    assert (counts.wrong_picture, counts.passed_by_system) == (1, 0)
 
 
 @pytest.mark.parametrize("bad", [True, False])

@@ -20,11 +20,12 @@ from sad_runtime.cli.plc import main
 from sad_runtime.errors import UsageError
 from sad_runtime.plc.register_map import status_registers
 from sad_runtime.plc.simulator.belt import BeltPlan
-from sad_runtime.plc.simulator.cli import settings_for
+from sad_runtime.plc.simulator.cli import _is_ok, _warn_of_nothing, settings_for
 from sad_runtime.plc.simulator.faults import PLC_FAULTS, PlcFaults, plc_faults_from
-from sad_runtime.plc.simulator.score import Counts
+from sad_runtime.plc.simulator.link import Link
+from sad_runtime.plc.simulator.score import Counts, Score
 from sad_runtime.plc.simulator.tracking import Tracked
-from sad_runtime.plc.simulator.truth import truth_of
+from sad_runtime.plc.simulator.truth import period_of, truth_of
 from sad_runtime.plc.simulator.view import Lines, Picture, Sight, belt_of
 from sad_runtime.plc.status import CommandBlock, Control, Status
 
@@ -86,7 +87,7 @@ def test_all_parts_pass_where_the_model_passes_all(
     assert (code, report["parts"], report["passed_by_system"], report["unaccounted"]) == (0, 40, 0, 0)
     assert report["passed"]["good"] + report["passed"]["bad"] >= 38  # a busy computer may cost a part or two
     assert report["passed"]["bad"] > 0  # the stand-in passes everything
-    assert report["foreign"] == report["decided_twice"] == 0
+    assert report["foreign"] == report["decided_twice"] == report["wrong_picture"] == 0
 
 
 @pytest.mark.slow
@@ -147,6 +148,52 @@ def test_the_deadline_is_what_the_way_to_the_gate_leaves_at_full_speed() -> None
     assert settings.gate_window == round(window_mm * 10)
     with pytest.raises(UsageError, match="shorter scan"):
         settings_for(BeltPlan(speed_mm_s=200, spacing_mm=20), 0.01)
+
+
+def test_the_way_a_part_makes_until_the_cameras_next_picture_is_taken_off_its_sight() -> None:
+    plan = BeltPlan(speed_mm_s=200, spacing_mm=100, scatter=0.3, swing=0.1)
+    assert settings_for(plan, 0.01).sight == 350
+    assert settings_for(plan, 0.01, period_s=0.2).sight == 700 - 440
+    with pytest.raises(UsageError, match="faster camera"):
+        settings_for(plan, 0.01, period_s=0.4)
+    assert (period_of("demo:washer?fps=50&size=64"), period_of("demo:washer"), period_of("demo:washer?fps=0")) == (
+        0.02,
+        0.2,
+        0.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("judged", "escaped", "ok"), [(True, 0, True), (False, 0, None), (True, 1, False), (False, 1, False)]
+)
+def test_without_a_judge_nobody_says_that_all_is_well(judged: bool, escaped: int, ok: bool | None) -> None:
+    score = Score(None, "boot", judged=judged)
+    score.counts.passed_by_system = score.came = escaped
+    assert _is_ok(score, judged=judged) is ok
+
+
+def test_whatever_ends_the_link_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(command: CommandBlock) -> list[int]:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("sad_runtime.plc.simulator.link.command_registers", broken)
+    monkeypatch.setattr("pymodbus.client.ModbusTcpClient.connect", lambda client: True)
+    with Link("127.0.0.1", 9) as link:
+        link._registers = [1]
+        link.send(CommandBlock())
+        link._thread.join(5)
+        assert link.registers is None
+        assert link.errors == 1
+        assert "ValueError: a bug" in link.why
+
+
+def test_a_run_in_which_nothing_passed_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    score = Score(None, "boot")
+    _warn_of_nothing(score)
+    assert capsys.readouterr().err == ""
+    score.came = 3
+    _warn_of_nothing(score)
+    assert "warning: not one of 3 parts passed" in capsys.readouterr().err
 
 
 def test_the_truth_is_the_cameras_own() -> None:
