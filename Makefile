@@ -18,18 +18,18 @@ demo: $(VENV)/.run       ## render parts, train, export, run a line, show what c
 test: $(VENV)/.dev       ## style, types, quick tests, then the slow ones
 	$(MAKE) --no-print-directory lint quick slow
 
-# What only computes runs two at a time, a thread each; what keeps time (stations, cameras, PLCs) has the machine alone.
+# Two at a time, a file each; what only computes with a thread each. What is slow and keeps time has the machine alone.
 COMPUTES := tests/train tests/export tests/calibration
 COMPUTES_LONG := $(COMPUTES) $(addprefix tests/system/test_,every_method.py whole_way.py readme.py wheel.py)
-PAIRS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PAIRS := $(BIN)/python -m pytest -n 2 --dist loadfile
 SLOW := -m 'slow and not gpu and not camera'
 
 quick: $(VENV)/.dev      ## the tests that are done in some minutes
-	$(PAIRS) $(COMPUTES)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTES))
+	OMP_NUM_THREADS=1 $(PAIRS) $(COMPUTES)
+	$(PAIRS) $(addprefix --ignore=,$(COMPUTES))
 
 slow: $(VENV)/.dev       ## the tests that train, build or wait
-	$(PAIRS) $(SLOW) $(COMPUTES_LONG)
+	OMP_NUM_THREADS=1 $(PAIRS) $(SLOW) $(COMPUTES_LONG)
 	$(BIN)/python -m pytest $(SLOW) $(addprefix --ignore=,$(COMPUTES_LONG))
 
 lint: $(VENV)/.dev       ## ruff and mypy --strict

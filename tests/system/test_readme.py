@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from feeds import wait_until
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -35,6 +37,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SELF = re.compile(r"make |pip |git |python3? -m venv|python3? -m build")
 """Lines that would install or test what runs the tests."""
 BLOCK_LINES = 30
+MODBUS = 5020
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ def ports() -> int:
 def moved(text: str, ports: int) -> str:
     """The text with its commands and addresses on the moved ports."""
     text = re.sub(r"tcp://127\.0\.0\.1:(555\d)", lambda found: f"tcp://127.0.0.1:{int(found[1]) + ports}", text)
+    text = text.replace(f"port={MODBUS}", f"port={MODBUS + ports}")
     text = re.sub(r"^(\s*)sad-runtime ", rf"\1sad-runtime --port-offset {ports} ", text, flags=re.MULTILINE)
     feed = f"sad-tail --feed tcp://127.0.0.1:{5555 + ports}"
     return re.sub(r"^(\s*)sad-tail(?! --feed)", rf"\1{feed}", text, flags=re.MULTILINE)
@@ -225,17 +229,29 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path, port
 
 @contextmanager
 def station(folder: Path, bundle: Path, ports: int) -> Iterator[None]:
-    """A line of rendered parts that goes on until it is told to end."""
+    """A line of rendered parts and its gateway, which go on until they are told to end."""
     options = ["--camera", "demo:washer?size=64&fps=20", "--bundle", str(bundle), "--backend", "constant"]
     line = subprocess.Popen(
         [BIN / "sad-runtime", *options, "--state", folder / "state", "--port-offset", str(ports), "--limit", "60"],
         stderr=subprocess.DEVNULL,
     )
+    feed = ["--feed", f"tcp://127.0.0.1:{5555 + ports}", "--modbus", f"127.0.0.1:{MODBUS + ports}"]
+    gateway = subprocess.Popen(
+        [BIN / "sad-plc", *feed, "--state", folder / "state"],
+        stderr=subprocess.DEVNULL,
+    )
     try:
+        wait_until(lambda: listens(MODBUS + ports), "the gateway listens")
         yield
     finally:
-        line.terminate()
-        line.wait(20)
+        for process in (gateway, line):
+            process.terminate()
+            process.wait(20)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ BIT_TEXT: dict[Bit, str] = {
     Bit.WARN: "WARN_BITS say what",
     Bit.RESULT_OVERRUN: "results were dropped unread; stays until CLEAR_FAULT",
     Bit.MISSED_TRIGGER: "a TRIGGER was not taken (TRIGGER_READY 0, a name still in use, too old); until CLEAR_FAULT",
-    Bit.RECIPE_OK: "the recipe asked for last is in force",
+    Bit.RECIPE_OK: "the recipe that the PLC asked for last is in force; while it is not, nothing passes",
     Bit.SIMULATED: "the last result came from a stand-in or with staged faults: not of a real part",
     Bit.FEED_STALE: "nothing was heard from the station for 330 ms: nothing here is valid",
     Bit.CMD_DONE: "LOAD_RECIPE or RESYNC is through; falls when their bits fall",
