@@ -150,6 +150,7 @@ def test_what_is_no_public_key_is_refused(text: str, said: str, tmp_path: Path) 
         (ONE[1][:30].decode(), "its secret-key is damaged: 30"),
         (OTHER[1].decode(), "do not belong together"),
     ],
+    ids=["public", "damaged", "of another"],  # else the keys, which are drawn anew each time, are in the names
 )
 def test_what_is_no_secret_key_is_refused(secret: str | None, said: str, tmp_path: Path) -> None:
     path = tmp_path / "reader.key_secret"
