@@ -57,7 +57,11 @@ class Wire:
 
     def __init__(self, address: str, source: str = "127.0.0.1") -> None:
         self.socket = socket.create_connection(host_and_port(address), timeout=PATIENCE_S, source_address=(source, 0))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # hung up on already
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Wire:
         return self
