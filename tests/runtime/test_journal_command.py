@@ -296,14 +296,15 @@ def test_a_live_station_is_never_held_up_by_readers(tmp_path: Path, capsys: Out)
     try:
         slow.execute("BEGIN")
         slow.execute("SELECT count(*) FROM decisions").fetchone()  # somebody's own tool, which reads on for seconds
-        for words in (["show", "--limit", "0"], ["stats"], ["check"], ["export", "--csv", str(tmp_path / "x.csv")]):
-            assert main([*words, "--state", str(tmp_path)]) == 0
+        while len(waits) <= 100:  # as often as it takes: readers that are done soon leave little to be held up by
+            for words in (["show", "--limit", "0"], ["stats"], ["check"], ["export", "--csv", str(tmp_path / "x.csv")]):
+                assert main([*words, "--state", str(tmp_path)]) == 0
+            assert writer.is_alive()
     finally:
         over.set()
         writer.join()
         slow.close()
     assert refused == []
-    assert len(waits) > 100
     assert sorted(waits)[len(waits) // 2] < 0.02
 
 
