@@ -51,13 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--method",
         default=NSA,
-        help="nsa, cutpaste, cutpaste_scar, cutpaste_3way, anoseg or fastflow; backbone, to prepare an encoder for "
-        "fastflow; all, to train every method on every set (default: nsa)",
+        help="nsa, cutpaste, cutpaste_scar, cutpaste_3way, anoseg, fastflow or reseg; backbone, to prepare an encoder "
+        "for fastflow; all, to train every method on every set (default: nsa)",
     )
     parser.add_argument(
         "--preset",
         default="fast",
-        help="fast (CPU, minutes), small (128 px, a minute or two, to compare methods) or paper (as published, GPU)",
+        help="fast (CPU, minutes), small (128 px, a minute or two, to compare methods) or paper (as published, GPU; "
+        "reseg: full)",
     )
     parser.add_argument("--config", type=Path, help="YAML file with any of the preset's keys; wins over the preset")
     parser.add_argument("--paper-class", help="take the paper's constants for this class (nsa, preset paper)")

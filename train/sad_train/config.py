@@ -20,6 +20,11 @@ SIDE_STEP_PX = 32
 """The networks halve the picture five times."""
 
 
+def unquoted(given: object) -> object:
+    """YAML reads a bare on or off as true or false."""
+    return {True: "on", False: "off"}[given] if isinstance(given, bool) else given
+
+
 class NsaConfig(Strict):
     """Natural Synthetic Anomalies (Schlüter et al., ECCV 2022). Lengths are shares of the picture's side."""
 
@@ -114,6 +119,32 @@ class FastFlowConfig(Strict):
     """A gain and a shift for every place of the map, as published; wants many pictures of parts that lie alike."""
 
 
+class ResegConfig(Strict):
+    """Restore and segment. A weight of 0 leaves its term out."""
+
+    restores: bool = True
+    """False: the head sees the picture alone; to measure what the restorer brings."""
+    places: Literal["auto", "on", "off"] = "auto"
+    """Whether what is restored has a learnt map of every place of the part. auto: for parts that always lie alike."""
+    compares_pictures: bool = True
+    """False: the head compares features only."""
+    feature_weight: float = Field(default=0.5, ge=0)
+    """Of the term that has the restored features be those of the good picture."""
+    picture_weight: float = Field(default=1.0, ge=0)
+    """Of the term that has the restored picture be the good one."""
+    overlap_weight: float = Field(default=0.5, ge=0)
+    """Of the term that counts a small defect as much as a large one (losses/overlap.py)."""
+    mix: dict[str, float] = Field(default_factory=dict)
+    """Shares of kinds of anomalies in place of the usual ones (synthesis/mix.py), by name; 0 leaves a kind out."""
+    most_kinds: int = Field(default=2, ge=1, le=4)
+    """Anomalies that a picture holds at most; each after the first comes with a chance of a third."""
+
+    @field_validator("places", mode="before")
+    @classmethod
+    def _unquoted(cls, given: object) -> object:
+        return unquoted(given)
+
+
 class BackboneConfig(Strict):
     """The house backbone: an encoder that learns to tell cut and pasted pictures, and to find blended patches."""
 
@@ -196,12 +227,12 @@ class TrainConfig(Strict):
     anoseg: AnoSegConfig = AnoSegConfig()
     fastflow: FastFlowConfig = FastFlowConfig()
     backbone: BackboneConfig = BackboneConfig()
+    reseg: ResegConfig = ResegConfig()
 
     @field_validator("coords", mode="before")
     @classmethod
     def _unquoted(cls, given: object) -> object:
-        """YAML reads a bare on or off as true or false."""
-        return {True: "on", False: "off"}[given] if isinstance(given, bool) else given
+        return unquoted(given)
 
     @model_validator(mode="after")
     def _sides_fit(self) -> TrainConfig:

@@ -7,6 +7,7 @@ same for all of them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -48,7 +49,9 @@ class Examples(Dataset[dict[str, Tensor]]):
     def example(self, index: int) -> Sample:
         rng = np.random.default_rng([self.config.seed, index])
         _, made = self._made(index, rng)
-        return Sample({name: self._lit(value, rng) for name, value in made.values.items()}, made.outcome)
+        light = [copy.deepcopy(rng) if made.alike else rng for _ in made.values]
+        lit = {name: self._lit(value, draw) for (name, value), draw in zip(made.values.items(), light, strict=True)}
+        return Sample(lit, made.outcome, made.alike)
 
     def unlit(self, index: int) -> tuple[Picture, Sample]:
         """The good picture that example `index` is made of, and the example before light and noise: to be looked at."""

@@ -48,6 +48,8 @@ class Sample:
     values: dict[str, NDArray[Any]]
     """What the learner takes, by name. By custom: `picture`, `label` (h, w) float32 0..1, `kind` () int64."""
     outcome: Outcome
+    alike: bool = False
+    """Whether its pictures show one part, so that one draw of light, focus and noise is to fall on all of them."""
 
 
 class Maker(ABC):

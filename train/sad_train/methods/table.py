@@ -5,7 +5,7 @@ from __future__ import annotations
 from sad_runtime.errors import ConfigError
 from sad_train.config import TrainConfig
 from sad_train.data.profile import Profile
-from sad_train.methods import anoseg, backbone, cutpaste, fastflow, nsa
+from sad_train.methods import anoseg, backbone, cutpaste, fastflow, nsa, reseg
 from sad_train.methods.base import BatchMaker, Learner, Maker, Method
 
 METHODS: dict[str, Method] = {
@@ -15,6 +15,7 @@ METHODS: dict[str, Method] = {
     "cutpaste_3way": cutpaste.THREE_WAY,
     "anoseg": anoseg.METHOD,
     "fastflow": fastflow.METHOD,
+    "reseg": reseg.METHOD,
     "backbone": backbone.METHOD,
 }
 
