@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hanging import hang
 from peers.system_gi import why_no_rtsp_server
 from sad_runtime.cameras import rtsp, rtsp_answer
 from sad_runtime.cameras.rtsp import RtspCamera
@@ -118,7 +119,7 @@ def test_a_hung_camera_is_given_up_and_opens_again_once_it_answers(
     camera.open()
     try:
         assert camera.grab(1.0) is not None
-        server.send_signal(signal.SIGSTOP)
+        hang(server.pid)
         said, after_s = until_lost(camera)
         assert "no longer delivers pictures (silent for 0." in said
         assert 0.5 < after_s < 2
@@ -136,7 +137,7 @@ def test_no_picture_is_held_back_and_comes_late_once_the_camera_hangs(
     monkeypatch.setattr(rtsp, "READ_MS", 500)
     with RtspCamera(f"rtsp://{address}/cam", {}) as camera:
         assert all(camera.grab(1.0) for _ in range(5))
-        server.send_signal(signal.SIGSTOP)
+        hang(server.pid)
         waited_s = []
         for _ in range(20):
             since = time.monotonic()

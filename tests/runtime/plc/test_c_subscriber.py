@@ -20,6 +20,7 @@ import zmq
 
 import feeds
 from feeds import STATION, MemoryJournal, a_decision, open_feed, publish
+from hanging import hang
 from sad_runtime.identity import boot_id
 from sad_runtime.messages import Heartbeat, Message, encode, topic_of
 from sad_runtime.verdict import State
@@ -74,7 +75,7 @@ class Reader:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        self._process.send_signal(signal.SIGSTOP)
+        hang(self._process.pid)
         try:
             yield
         finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from feeds import MemoryJournal, a_decision, open_feed, publish, wait_until
+from hanging import hang
 from modbus import Wire
 from ports import free_port
 from sad_runtime.feed.publisher import Feed
@@ -167,7 +168,7 @@ def test_a_gateway_that_hangs_stops_moving_what_the_plc_watches(tmp_path: Path) 
         gateway(tmp_path, "--feed", f"ipc://{tmp_path}/decisions", "--modbus", f"127.0.0.1:{port}") as process,
     ):
         wait_until(lambda: bool(bits_at(port) & Bit.ONLINE), "the station is online at the PLC")
-        process.send_signal(signal.SIGSTOP)
+        hang(process.pid)
         with pytest.raises(OSError, match="timed out"):
             values_at(port)
         process.send_signal(signal.SIGCONT)

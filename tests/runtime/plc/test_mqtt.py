@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from hanging import hang
 from sad_runtime.errors import ConfigError, MissingExtra, UsageError
 from sad_runtime.plc.config import MqttConfig
 from sad_runtime.plc.mqtt.payloads import result_payload, state_payload
@@ -372,7 +371,7 @@ def test_a_hung_broker_holds_up_neither_writing_nor_the_end(tmp_path: Path) -> N
             plc.write("line1", a_status(1))
             soon(lambda: plc.counters()["results"] == 1)
             assert broker.process is not None
-            os.kill(broker.process.pid, signal.SIGSTOP)
+            hang(broker.process.pid)
             slowest = 0.0
             for seq in range(2, 500):
                 began = time.perf_counter()
@@ -388,7 +387,7 @@ def test_what_a_dying_broker_did_not_acknowledge_is_sent_again(tmp_path: Path) -
         plc.write("line1", a_status(1))
         soon(lambda: plc.counters()["results"] == 1)
         assert broker.process is not None
-        os.kill(broker.process.pid, signal.SIGSTOP)
+        hang(broker.process.pid)
         for seq in range(2, 31):
             plc.write("line1", a_status(seq))
         time.sleep(0.2)

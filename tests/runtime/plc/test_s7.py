@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from snap7.client import Client
 from snap7.server import Server
 from snap7.type import SrvArea
 
+from hanging import hang
 from sad_runtime.errors import MissingExtra, UsageError
 from sad_runtime.plc.config import S7Config
 from sad_runtime.plc.register_map import command_registers, ring_values, status_values
@@ -281,7 +280,7 @@ def test_a_hung_plc_holds_up_neither_writing_nor_the_end(port: int) -> None:
     with a_gateway(port) as (plc, _):
         plc.write("line1", a_status(1))
         soon(lambda: plc.counters()["writes"] == 1)
-        os.kill(process.pid, signal.SIGSTOP)
+        hang(process.pid)
         slowest = 0.0
         for seq in range(2, 300):
             began = time.perf_counter()
